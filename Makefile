@@ -1,0 +1,72 @@
+# Everything a person or CI runs. Each target sets up what it needs and says what it is doing.
+# What it must not do: hold logic. Anything longer than a line lives in a Python module that is tested.
+
+PYTHON  ?= python3
+VENV    := .venv
+PY      := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+PYTEST  := $(PY) -m pytest
+KEPT    := $(or $(DEMO_KEEP),)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-long lint bench crds clean venv
+
+help: ## list these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+
+venv: $(READY) ## make the virtual environment in .venv
+$(READY): pyproject.toml constraints.txt
+	@echo "==> virtual environment in $(VENV)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## a cluster, the operator and the census story, start to end
+	@$(PY) -m examples.census.demo
+
+demo-down: $(READY) ## remove what make demo left running
+	@$(PY) -m examples.census.demo --down
+
+test: lint test-unit test-chart test-api test-faults test-e2e ## everything CI runs
+
+test-unit: $(READY) ## pure tests, under a minute
+	@echo "==> unit tests"
+	@$(PYTEST) tests/unit -q
+
+test-chart: $(READY) ## render and check the Helm chart
+	@echo "==> chart tests"
+	@$(PYTEST) tests/chart -q
+
+test-api: $(READY) ## against a real API server
+	@echo "==> tests against a real API server"
+	@$(PYTEST) tests/api -q
+
+test-faults: $(READY) ## kill -9, torn logs
+	@echo "==> fault tests"
+	@$(PYTEST) tests/faults -q -m "not long"
+
+test-e2e: $(READY) ## on a real node
+	@echo "==> tests on a real node"
+	@$(PYTEST) tests/e2e tests/testbed -q
+
+test-long: $(READY) ## the same code with the full numbers
+	@echo "==> the full numbers"
+	@MODELWARDEN_LONG=1 $(PYTEST) tests/faults tests/api -q
+
+lint: $(READY) ## ruff, mypy --strict, the layers, generated files
+	@echo "==> lint, types, layers, generated files"
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports --no-cache | tail -n 4
+	@$(PY) -m modelwarden.crdgen --check
+
+bench: $(READY) ## our figures and the peers', in one run
+	@$(PY) -m benchmarks
+
+crds: $(READY) ## write crds/ and the chart's copies from the resource models
+	@$(PY) -m modelwarden.crdgen
+
+clean: ## remove what the targets made here (the shared cache of built binaries stays)
+	@if [ -x $(PY) ]; then $(PY) -m testbed down --all || true; fi
+	@rm -rf $(VENV) .demo .testbed .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build benchmarks/results

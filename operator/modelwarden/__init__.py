@@ -1,0 +1,1 @@
+"""Modelwarden, the control plane: custom resources in, cells out."""
