@@ -1,0 +1,362 @@
+"""MonitoredModel: a model's schema, where its data live, and what is watched. Its status tells what is
+really so."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, StringConstraints
+
+from modelwarden.resources.attributes import (
+    FROZEN_FIELDS,
+    MAX_ATTRIBUTES,
+    Attribute,
+    InputType,
+    OutputType,
+)
+from modelwarden.resources.conditions import Condition
+from modelwarden.resources.ingest import Ingest
+from modelwarden.resources.kind import Column, Kind, parse_as
+from modelwarden.resources.meta import API_VERSION, MAX_DEPENDENT_NAME, MAX_MODEL_NAME, ObjectMeta
+from modelwarden.resources.monitoring import Monitoring
+from modelwarden.resources.pod import PodSpec, StoreSpec
+from modelwarden.resources.quantities import cel_seconds
+from modelwarden.resources.schema import ResourceModel, Rule, unchangeable, validations
+from modelwarden.resources.serving import Serving
+from modelwarden.resources.storage import ClaimStorage, Storage
+from modelwarden.resources.stream import Stream
+
+Lifecycle = Literal["Active", "Archived"]
+TextDelimiter = Literal[r"\W+", r"\s+", ",", ",+", r"\|", r"\|+"]
+ShortText = Annotated[str, StringConstraints(max_length=255)]
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255)]
+Sides = Annotated[int, Field(ge=1, le=16_384)]
+Count = Annotated[int, Field(ge=0)]
+StatusText = Annotated[str, StringConstraints(max_length=2048)]
+
+_NEW_MODEL = "it decides how stored data are read; make a new model instead"
+
+
+def _frozen_attributes() -> tuple[Rule, ...]:
+    # Compared in order: the cost of looking each one up in the old list is over the API server's budget.
+    names = Rule(
+        rule="self.map(a, a.name) == oldSelf.map(a, a.name)",
+        message="attributes cannot be added, removed, renamed or reordered once the model exists: make a"
+        " new model"
+        " instead",
+    )
+    fields = tuple(
+        Rule(
+            rule=f"self.map(a, a.?{field}) == oldSelf.map(a, a.?{field})",
+            message=f"{field} of an attribute cannot be changed once the model exists: make a new model"
+            f" instead",
+        )
+        for field in FROZEN_FIELDS
+    )
+    categories = Rule(
+        rule="self.map(a, a.?categories.orValue([]).map(c, c.value))"
+        " == oldSelf.map(a, a.?categories.orValue([]).map(c, c.value))",
+        message="the values of categories cannot be changed, added, removed or reordered once the model"
+        " exists"
+        " (their labels can): make a new model instead",
+    )
+    return (names, *fields, categories)
+
+
+_RETENTION = cel_seconds("self.storage.retention")
+_LABEL_RETENTION = cel_seconds("self.storage.labelRetention")
+_LABEL_DELAY = cel_seconds("self.monitoring.labelDelay")
+
+
+class MonitoredModelSpec(ResourceModel):
+    """What the model looks like, where its data live, and what is watched."""
+
+    display_name: ShortText | None = None
+    """Name for people. Left out: the name of the object."""
+    description: ShortText | None = None
+    """What the model is for."""
+    partner_model_id: Identifier | None = None
+    """The id under which your own systems know the model; the model's id derives from it. Left out: from
+    the name of the object."""
+    input_type: InputType | None = None
+    """What goes into the model: TABULAR, IMAGE, NLP or TIME_SERIES. Needed with attributes."""
+    output_type: OutputType | None = None
+    """What comes out: REGRESSION, MULTICLASS (also two classes), MULTILABEL, OBJECT_DETECTION,
+    TOKEN_SEQUENCE or RANKED_LIST. Needed with attributes."""
+    is_batch: bool = False
+    """Whether inferences come in batches that are closed, instead of one by one. Default false."""
+    version_label: ShortText | None = None
+    """Name of this version of the model."""
+    model_group: Identifier | None = None
+    """Name of the group whose versions belong together."""
+    tags: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=255)], ...], Field(max_length=100)
+    ] = ()
+    """Words by which models are found."""
+    classifier_threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Probability from which on the positive class is predicted. Default 0.5."""
+    text_delimiter: TextDelimiter | None = None
+    """Regular expression that splits text into words."""
+    pixel_height: Sides | None = None
+    """Height of the images in pixels."""
+    pixel_width: Sides | None = None
+    """Width of the images in pixels."""
+    image_class_labels: Annotated[tuple[ShortText, ...], Field(max_length=1000)] = ()
+    """Names of the classes of objects in images; the index is the class id."""
+    attributes: Annotated[
+        tuple[Attribute, ...],
+        Field(max_length=MAX_ATTRIBUTES, json_schema_extra=validations(*_frozen_attributes())),
+    ] = ()
+    """The columns of the model: inputs, data beside the inputs, predictions and ground truth. Fixed once
+    the object exists, but for labels and sensitivity."""
+    lifecycle: Lifecycle = "Active"
+    """Archived stops taking in rows and computing, and keeps the data. Default Active."""
+    reference_ref: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DEPENDENT_NAME)] | None = (
+        None
+    )
+    """Name of the ReferenceDataset to compare with. Left out: the one that was closed last."""
+    storage: Storage = Storage(persistent_volume_claim=ClaimStorage())
+    """Where the data are kept. Left out: on a claim of 10Gi of the default storage class."""
+    stream: Stream | None = None
+    """A Kafka topic through which inferences come, besides HTTP."""
+    serving: Serving | None = None
+    """Makes predictions in the cluster. May stand without attributes: then nothing is monitored."""
+    ingest: Ingest = Ingest()
+    """How rows are taken in: limits, sampling, clocks."""
+    store: StoreSpec = StoreSpec()
+    """Processor and memory of the store."""
+    monitoring: Monitoring = Monitoring()
+    """What is compared with the reference, over which window, and what counts as drift."""
+    pod: PodSpec = PodSpec()
+    """Placement and surroundings of the model's pods."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                rule="(has(self.attributes) && self.attributes.size() > 0) || has(self.serving)",
+                message="a model needs attributes, unless it only serves (serving)",
+                field_path=".attributes",
+            ),
+            Rule(
+                rule="!has(self.attributes) || self.attributes.size() == 0"
+                " || (has(self.inputType) && has(self.outputType))",
+                message="a model with attributes needs inputType and outputType",
+            ),
+            Rule(
+                rule="has(self.attributes) == has(oldSelf.attributes)",
+                message="attributes cannot be added to or taken from a model that exists: make a new"
+                " model instead",
+                field_path=".attributes",
+            ),
+            unchangeable("partnerModelId", "the model's id derives from it; make a new model instead"),
+            unchangeable("inputType", _NEW_MODEL),
+            unchangeable("outputType", _NEW_MODEL),
+            Rule(
+                rule="self.?isBatch.orValue(false) == oldSelf.?isBatch.orValue(false)",
+                message=f"isBatch cannot be changed once the object exists: {_NEW_MODEL}",
+                field_path=".isBatch",
+            ),
+            unchangeable("textDelimiter", _NEW_MODEL),
+            unchangeable("pixelHeight", _NEW_MODEL),
+            unchangeable("pixelWidth", _NEW_MODEL),
+            Rule(
+                rule="has(self.pixelHeight) == has(self.pixelWidth)",
+                message="pixelHeight and pixelWidth come together: set both or neither",
+            ),
+            Rule(
+                rule="has(self.stream) == has(oldSelf.stream)",
+                message="stream cannot be added or removed once the model exists: it decides where"
+                " accepted rows"
+                " become durable; make a new model instead",
+                field_path=".stream",
+            ),
+            Rule(
+                rule="!has(self.storage.objectStore) || has(self.storage.log) || has(self.stream)",
+                message="storage.objectStore needs storage.log (a claim for the log) or stream.kafka",
+                field_path=".storage",
+            ),
+            Rule(
+                rule="!has(self.storage.retention) || !has(self.monitoring.labelDelay)"
+                f" || {_RETENTION} >= {_LABEL_DELAY}",
+                message="storage.retention must not be shorter than monitoring.labelDelay: labels would"
+                " find no"
+                " inference",
+                field_path=".storage.retention",
+            ),
+            Rule(
+                rule="!has(self.storage.retention) || !has(self.storage.labelRetention)"
+                f" || {_LABEL_RETENTION} >= {_RETENTION}",
+                message="storage.labelRetention must not be shorter than storage.retention",
+                field_path=".storage.labelRetention",
+            ),
+        )
+    )
+
+
+class Endpoint(ResourceModel):
+    """How the model's cell is reached."""
+
+    url: StatusText
+    """Address of the model's API inside the cluster."""
+
+
+class RowCounts(ResourceModel):
+    """What became of the rows. Acknowledged = stored + waiting + rejected later + left out by sampling."""
+
+    acknowledged: Count = 0
+    """Rows that were answered with success."""
+    stored: Count = 0
+    """Rows that are in the tables."""
+    waiting: Count = 0
+    """Rows that are in the log and not yet in the tables."""
+    rejected: Count = 0
+    """Rows that were acknowledged and found to contradict an earlier row with the same id afterwards."""
+    sampled_out: Count = 0
+    """Rows that sampling left out."""
+    refused: Count = 0
+    """Rows that were answered with an error, and so never acknowledged."""
+    last_hour: Count = 0
+    """Rows acknowledged in the last hour."""
+
+
+class DriftedAttribute(ResourceModel):
+    """One attribute's drift score."""
+
+    name: ShortText
+    """Name of the attribute."""
+    score: float
+    """The drift score in the window."""
+    threshold: float
+    """The score from which on the attribute counts as drifted."""
+
+
+class DriftSummary(ResourceModel):
+    """The latest verdict, in short; the whole is in the metrics and the query API."""
+
+    window_start: datetime | None = None
+    """Start of the window of inference time that was judged."""
+    window_end: datetime | None = None
+    """End of that window."""
+    state: Literal["Ok", "InsufficientData", "NoReference"]
+    """Whether there is a verdict: Ok, InsufficientData (too few rows) or NoReference."""
+    drifted: Count | None = None
+    """Number of attributes that have drifted; absent without a verdict."""
+    checked: Count | None = None
+    """Number of attributes that were compared; absent without a verdict."""
+    top: Annotated[tuple[DriftedAttribute, ...], Field(max_length=5)] = ()
+    """The highest scores, at most five, highest first."""
+
+
+class ActiveReference(ResourceModel):
+    """What the model is compared with."""
+
+    name: ShortText
+    """Name of the reference dataset."""
+    profile_hash: ShortText | None = None
+    """SHA-256 of the dataset's profile."""
+    records: Count = 0
+    """Number of rows of the dataset."""
+
+
+class StoreStatus(ResourceModel):
+    """What the store says of itself."""
+
+    phase: Annotated[str, StringConstraints(max_length=63)]
+    """Recovering, Ready, Draining, Failed, or Unreachable when the store does not answer."""
+    version: ShortText | None = None
+    """Version of the store's software."""
+
+
+class MonitoredModelStatus(ResourceModel):
+    """What is really so. Losing it loses nothing: it is read from the world again."""
+
+    observed_generation: Count = 0
+    """The metadata.generation that this status was written for."""
+    conditions: Annotated[
+        tuple[Condition, ...],
+        Field(
+            max_length=32,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        ),
+    ] = ()
+    """Ready, Reconciling and Stalled, StorageReady, StoreAvailable, DataFlowing, ReferenceLoaded,
+    ModelHealthy."""
+    model_id: ShortText | None = None
+    """The model's id in the API: derived from the namespace and partnerModelId or name."""
+    endpoint: Endpoint | None = None
+    """How the model's cell is reached."""
+    rows: RowCounts | None = None
+    """What became of the rows."""
+    newest_inference: datetime | None = None
+    """Inference time of the newest row, as the client gave it."""
+    drift: DriftSummary | None = None
+    """The latest verdict on drift, in short."""
+    reference: ActiveReference | None = None
+    """What the model is compared with."""
+    store: StoreStatus | None = None
+    """What the store says of itself."""
+
+
+class MonitoredModel(ResourceModel):
+    """A machine-learning model in production that Modelwarden watches: its inputs, predictions and labels."""
+
+    api_version: Literal["modelwarden.dev/v1alpha1"] = API_VERSION
+    kind: Literal["MonitoredModel"] = "MonitoredModel"
+    metadata: ObjectMeta
+    spec: MonitoredModelSpec
+    """What the model looks like, where its data live, and what is watched."""
+    status: MonitoredModelStatus | None = None
+    """What is really so, written by the operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra=validations(
+            Rule(
+                rule=f"self.metadata.name.size() <= {MAX_MODEL_NAME}",
+                message=f"metadata.name must not be longer than {MAX_MODEL_NAME} characters: names of the"
+                f" objects made"
+                " for the model derive from it",
+            ),
+            Rule(
+                rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+                message="metadata.name must start with a letter and hold only a-z, 0-9 and -: the model's"
+                " Service has"
+                " the same name",
+            ),
+        )
+    )
+
+
+KIND = Kind(
+    kind="MonitoredModel",
+    plural="monitoredmodels",
+    singular="monitoredmodel",
+    short_names=("mmodel",),
+    columns=(
+        Column(
+            "Ready",
+            '.status.conditions[?(@.type=="Ready")].status',
+            description="Whether the monitoring itself works.",
+        ),
+        Column(
+            "Health",
+            '.status.conditions[?(@.type=="ModelHealthy")].status',
+            description="Whether the model is still healthy.",
+        ),
+        Column("Drifted", ".status.drift.drifted", "integer", "Number of attributes that have drifted."),
+        Column("Rows/h", ".status.rows.lastHour", "integer", "Rows taken in during the last hour."),
+        Column("Newest", ".status.newestInference", "date", "How old the newest inference is."),
+        Column("Age", ".metadata.creationTimestamp", "date", "How long the object exists."),
+        Column(
+            "Reason",
+            '.status.conditions[?(@.type=="Ready")].reason',
+            description="Why Ready is what it is.",
+            priority=1,
+        ),
+        Column("Stored", ".status.rows.stored", "integer", "Rows in the tables.", priority=1),
+    ),
+)
+
+
+def parse(body: object, *, strict: bool = False) -> MonitoredModel:
+    """The body of a MonitoredModel. Raises InvalidResource with field paths; `strict` refuses unknown
+    fields."""
+    return parse_as(MonitoredModel, KIND.kind, body, strict=strict)

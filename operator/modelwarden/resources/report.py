@@ -1,0 +1,121 @@
+"""What a cell says of itself at `/status`, read by the operator and by people.
+
+Unknown fields are left out when it is read: operator and cell may differ in version during an upgrade.
+Every field but the model's id has a default for the same reason.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from modelwarden.resources.schema import ResourceModel
+
+Phase = Literal["Recovering", "Ready", "Draining", "Failed"]
+ReferenceState = Literal["open", "closed", "profiled", "failed"]
+DriftState = Literal["Ok", "InsufficientData", "NoReference"]
+
+
+class Report(ResourceModel):
+    """Base of the parts of a report: tolerant of unknown fields."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class RowReport(Report):
+    """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out."""
+
+    acknowledged: int = 0
+    stored: int = 0
+    rejected_later: int = 0
+    sampled_out: int = 0
+    refused: int = 0
+    last_hour: int = 0
+    waiting: int = 0
+
+
+class LogReport(Report):
+    """The log: bytes and segments on the disk, records that the writer has not yet written."""
+
+    bytes: int = 0
+    segments: int = 0
+    uuid: str = ""
+    unwritten: int = 0
+
+
+class TableReport(Report):
+    """One table: version of its Delta log, rows and files in it."""
+
+    version: int = -1
+    rows: int = 0
+    files: int = 0
+
+
+class ReferenceReport(Report):
+    """One reference dataset of the cell."""
+
+    name: str
+    state: ReferenceState = "open"
+    records: int = 0
+    partner_record_count: int | None = None
+    content_hash: str | None = None
+    profile_hash: str | None = None
+    message: str | None = None
+    created_at: datetime
+    closed_at: datetime | None = None
+
+
+class FeatureDrift(Report):
+    """One attribute's drift in the window."""
+
+    name: str
+    stage: str
+    score: float
+    threshold: float
+    p_value: float | None = None
+    n: int
+    drifted: bool
+
+
+class DriftReport(Report):
+    """The verdict on the newest complete window. Without a verdict (`state` other than Ok) no feature is
+    flagged."""
+
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    metric: str
+    state: DriftState
+    features: tuple[FeatureDrift, ...] = ()
+    drifted: int = 0
+    checked: int = 0
+
+
+class StatusReport(Report):
+    """The whole of `/status`."""
+
+    model_id: str
+    version: str = ""
+    started_at: datetime | None = None
+    settings_generation: int = 0
+    settings_error: str | None = None
+    ready: bool = False
+    phase: Phase = "Recovering"
+    reason: str | None = None
+    rows: RowReport = RowReport()
+    log: LogReport = LogReport()
+    tables: dict[str, TableReport] = Field(default_factory=dict)
+    newest_inference: datetime | None = None
+    newest_arrival: datetime | None = None
+    reference: tuple[ReferenceReport, ...] = ()
+    active_reference: str | None = None
+    drift: DriftReport | None = None
+
+    def to_json(self) -> bytes:
+        """The report as camelCase JSON."""
+        return self.model_dump_json(by_alias=True).encode()
+
+    @classmethod
+    def from_json(cls, body: bytes | str) -> "StatusReport":
+        """Reads a report of any version. Raises pydantic's ValidationError (a ValueError) if it is none."""
+        return cls.model_validate_json(body)
