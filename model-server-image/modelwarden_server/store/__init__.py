@@ -1,0 +1,1 @@
+"""Delta tables: append exactly once, verify at start, read. The only room that writes tables."""
