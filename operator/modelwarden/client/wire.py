@@ -1,0 +1,156 @@
+"""One HTTP request to a cell, with patience: waits and tries again where that is safe, and only for so long.
+
+A request is tried again after 429 and 503 (the cell took nothing), and after a broken connection if sending
+it twice does no harm: inferences carry ids, so they count once; reference rows have none, so they are never
+sent twice.
+
+What this module must not do: know about rows or tables.
+"""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import httpx
+
+from modelwarden.client.errors import CellError
+
+TOOK_NOTHING = (429, 503)
+PERHAPS_TOOK_IT = (502, 504)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on trying: `total_seconds` over all tries of one request; pauses double up to
+    `longest_pause`.
+    """
+
+    total_seconds: float = 120.0
+    first_pause: float = 0.25
+    longest_pause: float = 15.0
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Time and chance, so that tests need neither."""
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    jitter: Callable[[], float] = random.random
+    wall: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to send. `repeatable`: may be sent again although the first may have arrived."""
+
+    method: str
+    path: str
+    repeatable: bool
+    params: dict[str, str] | None = None
+    content: bytes | None = None
+    json: Any = None
+    files: dict[str, tuple[str, bytes, str]] | None = None
+
+
+class Wire:
+    """An HTTP connection pool to one cell; safe to use from several threads."""
+
+    def __init__(self, http: httpx.Client, patience: Patience, clock: Clock) -> None:
+        self._http = http
+        self._patience = patience
+        self._clock = clock
+
+    def ask(self, request: Request) -> httpx.Response:
+        """The cell's answer below 400.
+
+        Raises:
+            CellError: an error answer, no answer, or patience ran out; the message is the cell's own where
+            it gave one.
+        """
+        deadline = self._clock.now() + self._patience.total_seconds
+        attempt = 0
+        while True:
+            answer, fault = self._once(request)
+            if answer is not None and answer.status_code < 400:
+                return answer
+            pause = self._pause(attempt, answer)
+            if not _again(request, answer, fault) or self._clock.now() + pause > deadline:
+                raise _error(request, answer, fault)
+            self._clock.sleep(pause)
+            attempt += 1
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._http.close()
+
+    def _once(self, request: Request) -> tuple[httpx.Response | None, httpx.TransportError | None]:
+        headers = {"Content-Type": "application/json"} if request.content is not None else None
+        try:
+            answer = self._http.request(
+                request.method,
+                request.path,
+                params=request.params,
+                content=request.content,
+                json=request.json,
+                files=request.files,
+                headers=headers,
+            )
+        except httpx.TransportError as fault:
+            return None, fault
+        return answer, None
+
+    def _pause(self, attempt: int, answer: httpx.Response | None) -> float:
+        asked = _retry_after(answer, self._clock.wall()) if answer is not None else None
+        if asked is not None:
+            return asked
+        longest = min(self._patience.longest_pause, self._patience.first_pause * 2.0 ** min(attempt, 30))
+        # Between half and all of it: clients that were refused together do not come back together.
+        return longest * (0.5 + self._clock.jitter() / 2)
+
+
+def _again(request: Request, answer: httpx.Response | None, fault: httpx.TransportError | None) -> bool:
+    if answer is not None:
+        return answer.status_code in TOOK_NOTHING or (
+            request.repeatable and answer.status_code in PERHAPS_TOOK_IT
+        )
+    return request.repeatable or isinstance(
+        fault, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout
+    )
+
+
+def _retry_after(answer: httpx.Response, now: datetime) -> float | None:
+    value = answer.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isdecimal():
+        return float(value)
+    try:
+        when = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds())
+
+
+def _error(request: Request, answer: httpx.Response | None, fault: httpx.TransportError | None) -> CellError:
+    where = f"{request.method} {request.path}"
+    if answer is None:
+        doubt = (
+            "" if request.repeatable else "; it may or may not have been taken, look before sending it again"
+        )
+        return CellError(f"{where}: no answer ({type(fault).__name__}: {fault}){doubt}")
+    return CellError(f"{where}: {answer.status_code}: {_reason(answer)}", answer.status_code)
+
+
+def _reason(answer: httpx.Response) -> str:
+    try:
+        body = answer.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and isinstance(body.get("error"), str):
+        return str(body["error"])
+    return answer.reason_phrase or "no reason given"

@@ -1,0 +1,186 @@
+"""The command line as a person meets it: run as a process, read by its output and exit code."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted_cell import MODEL_ID, Answer, Asked, ScriptedCell, always, taken
+
+from modelwarden.client import cli
+
+STATUS: dict[str, Any] = {
+    "modelId": MODEL_ID,
+    "phase": "Ready",
+    "reason": None,
+    "rows": {
+        "acknowledged": 10,
+        "stored": 9,
+        "waiting": 1,
+        "rejectedLater": 0,
+        "sampledOut": 0,
+        "refused": 2,
+        "lastHour": 10,
+    },
+    "newestInference": "2026-11-21T12:00:00Z",
+    "reference": [{"name": "d", "state": "profiled", "records": 100}],
+    "drift": {
+        "windowStart": "2026-10-01T00:00:00Z",
+        "windowEnd": "2026-11-01T00:00:00Z",
+        "rows": 900,
+        "state": "Ok",
+        "features": [
+            {"name": "age", "score": 0.4, "threshold": 0.2, "drifted": True},
+            {"name": "sex", "score": 0.01, "threshold": 0.2, "drifted": False},
+        ],
+        "drifted": 1,
+        "checked": 2,
+    },
+}
+
+
+def run(scripted: ScriptedCell, *arguments: str) -> int:
+    return cli.main([*arguments, "--url", scripted.url, "--key", "secret"])
+
+
+def answering(status: dict[str, Any]) -> Any:
+    def script(asked: Asked, n: int) -> Answer:
+        return Answer(200, status) if asked.path == "/status" else taken(asked)
+
+    return script
+
+
+def test_the_help_teaches_a_first_round() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "modelwarden.client.cli", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ).stdout
+    for command in ("local", "send", "upload-reference", "drift", "status", "port-forward"):
+        assert command in shown
+
+
+def test_rows_of_a_file_are_sent_and_counted(
+    scripted: ScriptedCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = answering(STATUS)
+    path = tmp_path / "rows.csv"
+    path.write_text("partner_inference_id,inference_timestamp,code,y\na,2026-11-21T12:00:00Z,01,1\n")
+    assert run(scripted, "send", str(path), "--text", "code", "--label", "y") == cli.EXIT_OK
+    (row,) = scripted.asked[-1].json()
+    assert (row["inference_data"], row["ground_truth_data"]) == ({"code": "01"}, {"y": 1})
+    assert "sent 1, acknowledged 1, refused 0" in capsys.readouterr().out
+
+
+def test_refused_rows_are_listed_and_fail_the_command(
+    scripted: ScriptedCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(asked: Asked, n: int) -> Answer:
+        if asked.path == "/status":
+            return Answer(200, STATUS)
+        return Answer(207, {"counts": {}, "results": [{"message": "age: missing", "status": 400}]})
+
+    scripted.script = script
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"partner_inference_id": "odd", "inference_timestamp": "2026-11-21T12:00:00Z"}\n')
+    assert run(scripted, "send", str(path)) == cli.EXIT_FAILED
+    assert "odd\t400\tage: missing" in capsys.readouterr().out
+
+
+def test_drift_shows_the_worst_feature_first(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(asked: Asked, n: int) -> Answer:
+        if asked.path == "/status":
+            return Answer(200, STATUS)
+        assert asked.json()["properties"] == ["age", "sex"]
+        return Answer(200, {"query_result": [{"rollup": "2026-10-01T00:00:00Z", "age": 0.1, "sex": 0.7}]})
+
+    scripted.script = script
+    assert run(scripted, "drift", "--by", "month") == cli.EXIT_OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["sex", "age"]
+
+
+def test_status_names_what_drifted(scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted.script = answering(STATUS)
+    assert run(scripted, "status") == cli.EXIT_OK
+    shown = capsys.readouterr().out
+    assert "age: 0.400 over 0.200" in shown
+    assert "sex" not in shown
+    assert "10 acknowledged: 9 stored, 1 waiting" in shown
+
+
+def test_status_as_json_is_the_cells_own_answer(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = answering(STATUS)
+    assert run(scripted, "status", "--json") == cli.EXIT_OK
+    assert json.loads(capsys.readouterr().out) == STATUS
+
+
+@pytest.mark.parametrize(
+    ("drift", "code"),
+    [
+        (STATUS["drift"], cli.EXIT_DRIFT),
+        ({**STATUS["drift"], "drifted": 0, "features": []}, cli.EXIT_OK),
+        ({**STATUS["drift"], "state": "InsufficientData", "features": []}, cli.EXIT_INSUFFICIENT),
+        (None, cli.EXIT_INSUFFICIENT),
+    ],
+)
+def test_a_check_tells_a_pipeline_by_its_exit_code(
+    scripted: ScriptedCell, drift: dict[str, Any] | None, code: int
+) -> None:
+    scripted.script = answering({**STATUS, "drift": drift})
+    assert run(scripted, "status", "--check") == code
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"), [(["--url", "http://x"], "MODELWARDEN_KEY"), (["--key", "k"], "MODELWARDEN_URL")]
+)
+def test_what_is_not_given_is_asked_for_by_name(
+    given: list[str], missing: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MODELWARDEN_URL", "MODELWARDEN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert cli.main(["status", *given]) == cli.EXIT_FAILED
+    assert missing in capsys.readouterr().err
+
+
+def test_an_error_of_the_cell_is_one_line_not_a_traceback(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = always(Answer(401, {"error": "unauthorized"}))
+    assert run(scripted, "status") == cli.EXIT_FAILED
+    assert capsys.readouterr().err.strip().count("\n") == 0
+
+
+@pytest.mark.parametrize(
+    ("lacking", "command", "extra"), [("pandas", ["status"], "client"), ("granian", ["local", "."], "server")]
+)
+def test_a_missing_extra_is_named(
+    lacking: str,
+    command: list[str],
+    extra: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == lacking else real(name))
+    assert cli.main(command) == cli.EXIT_FAILED
+    assert f"modelwarden[{extra}]" in capsys.readouterr().err
+
+
+def test_local_becomes_the_server_and_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    became: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda *call: became.append(call[1]))
+    cli.main(["local", "some/folder", "--port", "9000", "--help"])
+    assert became == [
+        [sys.executable, "-m", "modelwarden_server", "local", "some/folder", "--port", "9000", "--help"]
+    ]
