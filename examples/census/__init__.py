@@ -1,0 +1,3 @@
+"""The census story: a model of employment, trained on the people of one year and watched over the next
+three.
+"""
