@@ -167,9 +167,10 @@ class Attribute(ResourceModel):
     implicit: bool = False
     """Whether the attribute is derived from others and never sent. Set by systems that write out whole
     models."""
-    sensitivity: Sensitivity = Sensitivity.KEEP
+    sensitivity: Sensitivity | None = None
     """What is stored of a value: keep it, hash it (STRING only), mask it (stored as missing) or drop the
-    column's values. Takes effect on rows that arrive after the change. Default keep."""
+    column's values. Takes effect on
+    rows that arrive after the change. Left out: keep."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(
@@ -207,20 +208,21 @@ class Attribute(ResourceModel):
     )
 
 
-# Everything but labels and sensitivity: what is stored already was read by these.
-FROZEN_FIELDS = (
-    "valueType",
-    "stage",
-    "position",
-    "categorical",
-    "minRange",
-    "maxRange",
-    "monitorForBias",
-    "bins",
-    "isUnique",
-    "isPositivePredictedAttribute",
-    "attributeLink",
-    "tokenAttributeLink",
-    "gtClassLink",
-    "implicit",
-)
+# Everything but labels and sensitivity: what is stored already was read by these. The second part is what
+# absence means, where writing that down explicitly is no change.
+FROZEN_FIELDS = {
+    "valueType": None,
+    "stage": None,
+    "position": None,
+    "categorical": "false",
+    "minRange": None,
+    "maxRange": None,
+    "monitorForBias": "false",
+    "bins": "[]",
+    "isUnique": "false",
+    "isPositivePredictedAttribute": "false",
+    "attributeLink": None,
+    "tokenAttributeLink": None,
+    "gtClassLink": None,
+    "implicit": "false",
+}

@@ -156,7 +156,9 @@ def settings_of(model: MonitoredModel, *, reference_ref: str | None = None) -> C
             for a in spec.attributes
             if (labels := {c.value: c.label for c in a.categories if c.label is not None})
         },
-        sensitivity={a.name: a.sensitivity for a in spec.attributes if a.sensitivity is not Sensitivity.KEEP},
+        sensitivity={
+            a.name: a.sensitivity for a in spec.attributes if a.sensitivity not in (None, Sensitivity.KEEP)
+        },
         reference_ref=spec.reference_ref or reference_ref,
         monitoring=_monitoring_of(model),
         ingest=_ingest_of(model),
@@ -216,11 +218,12 @@ def short_hash(content: bytes) -> str:
 
 
 def read_identity(content: bytes | str) -> CellIdentity:
-    """The identity as the operator wrote it. Raises ValueError naming the field; unknown fields are left out."""
+    """The identity as the operator wrote it. Raises ValueError naming the field; unknown fields are left
+    out."""
     return CellIdentity.model_validate_json(content, extra="ignore")
 
 
 def read_settings(content: bytes | str) -> CellSettings:
-    """The settings as the operator wrote them. Raises ValueError naming the field; unknown fields are left out,
-    because a newer operator may write for a cell that it has not rolled yet."""
+    """The settings as the operator wrote them. Raises ValueError naming the field; unknown fields are left
+    out, because a newer operator may write for a cell that it has not rolled yet."""
     return CellSettings.model_validate_json(content, extra="ignore")

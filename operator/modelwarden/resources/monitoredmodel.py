@@ -36,6 +36,14 @@ StatusText = Annotated[str, StringConstraints(max_length=2048)]
 _NEW_MODEL = "it decides how stored data are read; make a new model instead"
 
 
+def _frozen(field: str, absent: str | None) -> Rule:
+    value = f"a.?{field}" + ("" if absent is None else f".orValue({absent})")
+    return Rule(
+        rule=f"self.map(a, {value}) == oldSelf.map(a, {value})",
+        message=f"{field} of an attribute cannot be changed once the model exists: make a new model instead",
+    )
+
+
 def _frozen_attributes() -> tuple[Rule, ...]:
     # Compared in order: the cost of looking each one up in the old list is over the API server's budget.
     names = Rule(
@@ -44,14 +52,7 @@ def _frozen_attributes() -> tuple[Rule, ...]:
         " new model"
         " instead",
     )
-    fields = tuple(
-        Rule(
-            rule=f"self.map(a, a.?{field}) == oldSelf.map(a, a.?{field})",
-            message=f"{field} of an attribute cannot be changed once the model exists: make a new model"
-            f" instead",
-        )
-        for field in FROZEN_FIELDS
-    )
+    fields = tuple(_frozen(field, absent) for field, absent in FROZEN_FIELDS.items())
     categories = Rule(
         rule="self.map(a, a.?categories.orValue([]).map(c, c.value))"
         " == oldSelf.map(a, a.?categories.orValue([]).map(c, c.value))",
