@@ -1,0 +1,40 @@
+"""What the numerics need to know of an attribute: its name, its type, and how its values are to be told
+apart.
+
+Must not know resources, schemas or settings: the caller translates.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+NUMERIC_TYPES = frozenset({"INTEGER", "FLOAT"})
+CATEGORY_TYPES = frozenset({"STRING", "BOOLEAN"})
+
+
+class Kind(StrEnum):
+    """How a column's values are divided into cells."""
+
+    NUMERIC = "numeric"
+    """Intervals between edges."""
+    CATEGORY = "category"
+    """One cell a value."""
+    PRESENCE = "presence"
+    """Only present or missing: free text, images, times, and identifiers, whose values never come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One attribute as a column of a table."""
+
+    name: str
+    value_type: str
+    stage: str
+    categorical: bool = False
+    categories: tuple[str, ...] = ()
+
+    @property
+    def declared_kind(self) -> Kind:
+        """The kind that the declaration asks for; the reference data may say otherwise (see `profile`)."""
+        if self.value_type in CATEGORY_TYPES or (self.categorical and self.value_type in NUMERIC_TYPES):
+            return Kind.CATEGORY
+        return Kind.NUMERIC if self.value_type in NUMERIC_TYPES else Kind.PRESENCE

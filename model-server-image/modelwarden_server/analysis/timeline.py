@@ -1,0 +1,177 @@
+"""All partials of one profile in memory: slices, hours and days kept side by side, so that a window is a
+short sum.
+
+A window [from, to) is: its whole days, the whole hours at both ends, the slices at both ends. Days are
+always held; slices and hours of days that were not touched for long may be dropped (`shed`) and come back
+through `reload`. Not thread-safe: the owner locks.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelwarden_server.analysis.partials import (
+    SLICES_PER_DAY,
+    SLICES_PER_HOUR,
+    Integers,
+    SparseCounts,
+    merge,
+    roll_up,
+    total,
+)
+
+Reload = Callable[[int], SparseCounts]
+"""Gives back all slices of a day (days since 1970)."""
+
+
+class _Runs:
+    """Counts of one day at one level: a few sorted runs, compact, merged geometrically as they come."""
+
+    def __init__(self, first_key: int) -> None:
+        self._first_key = first_key
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, part: SparseCounts) -> None:
+        self._runs.append(self._packed(part))
+        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
+            both = merge([self._unpacked(self._runs.pop()), self._unpacked(self._runs.pop())])
+            self._runs.append(self._packed(both))
+
+    def parts(self) -> list[SparseCounts]:
+        return [self._unpacked(run) for run in self._runs]
+
+    @property
+    def bytes(self) -> int:
+        return sum(keys.nbytes + counts.nbytes for keys, counts in self._runs)
+
+    def _packed(self, part: SparseCounts) -> tuple[np.ndarray, np.ndarray]:
+        # Most counts of a thin slice are 1: five bytes an entry instead of sixteen.
+        keys = part.keys - self._first_key
+        if not len(keys):
+            return keys.astype(np.uint32), part.counts.astype(np.uint8)
+        narrow = np.uint32 if keys[-1] < 2**32 else np.int64
+        kind = np.result_type(np.min_scalar_type(part.counts.min()), np.min_scalar_type(part.counts.max()))
+        return keys.astype(narrow), part.counts.astype(kind)
+
+    def _unpacked(self, run: tuple[np.ndarray, np.ndarray]) -> SparseCounts:
+        keys, counts = run
+        return SparseCounts(keys.astype(np.int64) + self._first_key, counts.astype(np.int64))
+
+
+@dataclass(slots=True)
+class _Day:
+    whole: _Runs
+    fine: tuple[_Runs, _Runs] | None
+    used: int = 0
+    """When its slices were last needed, by the timeline's own count."""
+
+
+@dataclass
+class Timeline:
+    """The partials of one code space of `space` codes."""
+
+    space: int
+    reload: Reload | None = None
+    rows: int = 0
+    """All rows that were folded."""
+    _days: dict[int, _Day] = field(default_factory=dict)
+    _clock: int = 0
+
+    def add(self, part: SparseCounts) -> None:
+        """Take in the partial of more rows."""
+        self.rows += int(part.counts[part.keys % self.space == 0].sum())
+        for day, piece in self._by_day(part):
+            held = self._day(day)
+            held.whole.add(roll_up(piece, self.space, SLICES_PER_DAY))
+            if held.fine is not None:
+                held.fine[0].add(roll_up(piece, self.space, SLICES_PER_HOUR))
+                held.fine[1].add(piece)
+
+    def window(self, start: int, end: int) -> Integers:
+        """Counts by code of the slices in [start, end)."""
+        return total(self._cover(start, end), self.space)
+
+    def days(self) -> list[int]:
+        """Days (since 1970) that have rows, ascending."""
+        return sorted(self._days)
+
+    def newest_slice(self) -> int | None:
+        """The latest slice that has a row."""
+        if not self._days:
+            return None
+        day = max(self._days)
+        return max(int(part.keys[-1]) // self.space for part in self._fine(day)[1].parts() if len(part))
+
+    @property
+    def bytes(self) -> int:
+        """Memory of all counts held."""
+        fine = sum(runs.bytes for day in self._days.values() if day.fine for runs in day.fine)
+        return fine + sum(day.whole.bytes for day in self._days.values())
+
+    def shed(self, budget: int) -> int:
+        """Drop slices and hours of the days least recently used until the counts fit `budget` bytes.
+
+        Does nothing without `reload`; the caller sees to it that dropped days are readable there. Returns
+        how many days were dropped.
+        """
+        if self.reload is None:
+            return 0
+        held, dropped = self.bytes, 0
+        for day in sorted((d for d in self._days.values() if d.fine), key=lambda d: d.used):
+            if held <= budget or day.fine is None:
+                break
+            held -= sum(runs.bytes for runs in day.fine)
+            day.fine, dropped = None, dropped + 1
+        return dropped
+
+    def _cover(self, start: int, end: int) -> Iterator[SparseCounts]:
+        for day, held in sorted(self._days.items()):
+            low, high = max(start, day * SLICES_PER_DAY), min(end, (day + 1) * SLICES_PER_DAY)
+            if low >= high:
+                continue
+            if high - low == SLICES_PER_DAY:
+                yield from held.whole.parts()
+            else:
+                yield from self._within_day(day, low, high)
+
+    def _within_day(self, day: int, low: int, high: int) -> Iterator[SparseCounts]:
+        hours, slices = self._fine(day)
+        first, last = -(-low // SLICES_PER_HOUR), high // SLICES_PER_HOUR
+        if first >= last:
+            yield from (part.between(low * self.space, high * self.space) for part in slices.parts())
+            return
+        yield from (part.between(first * self.space, last * self.space) for part in hours.parts())
+        for ends in ((low, first * SLICES_PER_HOUR), (last * SLICES_PER_HOUR, high)):
+            yield from (part.between(ends[0] * self.space, ends[1] * self.space) for part in slices.parts())
+
+    def _by_day(self, part: SparseCounts) -> Iterator[tuple[int, SparseCounts]]:
+        if not len(part):
+            return
+        per_day = SLICES_PER_DAY * self.space
+        days = part.keys // per_day
+        starts = np.flatnonzero(np.r_[True, days[1:] != days[:-1]])
+        for low, high in zip(starts, np.append(starts[1:], len(days)), strict=True):
+            yield int(days[low]), SparseCounts(part.keys[low:high], part.counts[low:high])
+
+    def _day(self, day: int) -> _Day:
+        self._clock += 1
+        if day not in self._days:
+            self._days[day] = _Day(_Runs(day * self.space), self._empty_fine(day))
+        self._days[day].used = self._clock
+        return self._days[day]
+
+    def _empty_fine(self, day: int) -> tuple[_Runs, _Runs]:
+        hours = _Runs(day * (SLICES_PER_DAY // SLICES_PER_HOUR) * self.space)
+        return hours, _Runs(day * SLICES_PER_DAY * self.space)
+
+    def _fine(self, day: int) -> tuple[_Runs, _Runs]:
+        held = self._day(day)
+        if held.fine is None:
+            if self.reload is None:
+                raise RuntimeError(f"slices of day {day} were dropped and cannot be read again")
+            slices = self.reload(day)
+            held.fine = self._empty_fine(day)
+            held.fine[0].add(roll_up(slices, self.space, SLICES_PER_HOUR))
+            held.fine[1].add(slices)
+        return held.fine
