@@ -1,0 +1,134 @@
+"""kubectl as the demo needs it: apply, get, wait, and what to print when something went wrong.
+
+The demo goes through kubectl and not through a client library because that is what its reader has and will
+type next.
+
+What this module must not do: know the census, or the operator's objects.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+class KubectlError(RuntimeError):
+    """kubectl failed; the message is what it said."""
+
+
+class NotInTimeError(RuntimeError):
+    """What was waited for did not come; the message says what was seen last."""
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One cluster, through one kubectl.
+
+    Args:
+        program: the kubectl to run.
+        access: how it finds the cluster: `--kubeconfig …` or `--context …`.
+    """
+
+    program: str
+    access: tuple[str, ...]
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line for a subprocess of one's own."""
+        return [self.program, *self.access, *arguments]
+
+    def run(self, *arguments: str, given: str | None = None, seconds: float = 60) -> str:
+        """kubectl's standard output. Raises KubectlError with its standard error."""
+        command = self.command(*arguments)
+        done = subprocess.run(
+            command, input=given, capture_output=True, text=True, timeout=seconds, check=False
+        )
+        if done.returncode:
+            raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
+
+    def apply(self, manifest: str | Path, *options: str) -> None:
+        """Server-side apply of a file or of a text."""
+        file, given = (str(manifest), None) if isinstance(manifest, Path) else ("-", manifest)
+        self.run("apply", "--server-side", "-f", file, *options, given=given)
+
+    def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
+        """The object, or None if there is none."""
+        where = ("--namespace", namespace) if namespace else ()
+        shown = self.run("get", kind, name, *where, "--ignore-not-found", "--output", "json")
+        return dict(json.loads(shown)) if shown.strip() else None
+
+    def list(self, kind: str, namespace: str) -> list[dict[str, Any]]:
+        """All objects of a kind in a namespace."""
+        shown = self.run("get", kind, "--namespace", namespace, "--output", "json")
+        return list(json.loads(shown)["items"])
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long to wait for something, how often to look, and who hears what is so meanwhile."""
+
+    seconds: float
+    every: float = 0.5
+    heard: Callable[[str], None] = lambda _: None
+
+
+def wait_for(what: str, look: Callable[[], tuple[bool, str]], waiting: Waiting) -> None:
+    """Looks until `look` says (True, …); its text is what is so now, for the one who watches.
+
+    Raises:
+        NotInTimeError: it did not come about in time.
+    """
+    deadline = time.monotonic() + waiting.seconds
+    while True:
+        so, now = look()
+        if so:
+            return
+        waiting.heard(now)
+        if time.monotonic() > deadline:
+            raise NotInTimeError(f"{what}: not within {waiting.seconds:.0f} s; last seen: {now}")
+        time.sleep(waiting.every)
+
+
+def condition(found: dict[str, Any] | None, kind: str) -> tuple[bool, str]:
+    """Whether a condition of an object is True for its current generation, and what it says."""
+    if found is None:
+        return False, "not there yet"
+    status = found.get("status") or {}
+    for entry in status.get("conditions", []):
+        if entry["type"] == kind:
+            current = entry.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+            said = f"{kind}={entry['status']} {entry.get('reason', '')}: {entry.get('message', '')}"
+            return entry["status"] == "True" and current, said
+    return False, f"no condition {kind} yet"
+
+
+def diagnosis(kubectl: Kubectl, namespaces: Sequence[str]) -> str:
+    """Pods, events and logs of some namespaces: what a person would ask for after a failure."""
+    told = []
+    for namespace in namespaces:
+        told.append(f"----- namespace {namespace}")
+        questions = [
+            ("get", "pods,jobs,pvc", "--output", "wide"),
+            ("get", "events", "--sort-by", ".lastTimestamp"),
+        ]
+        told += [_tried(kubectl, *question, "--namespace", namespace) for question in questions]
+        try:
+            pods = [pod["metadata"]["name"] for pod in kubectl.list("pods", namespace)]
+        except (KubectlError, subprocess.TimeoutExpired):
+            pods = []
+        for pod in pods:
+            told.append(f"----- logs of {namespace}/{pod}")
+            told.append(
+                _tried(kubectl, "logs", pod, "--namespace", namespace, "--tail", "60", "--all-containers")
+            )
+    return "\n".join(told)
+
+
+def _tried(kubectl: Kubectl, *arguments: str) -> str:
+    try:
+        return kubectl.run(*arguments, seconds=20)
+    except (KubectlError, subprocess.TimeoutExpired) as reason:
+        return f"({reason})"

@@ -1,0 +1,141 @@
+"""What the demo shows and writes down at its end: the drift table, the summary file.
+
+What this module must not do: ask anybody anything; it is given frames and numbers.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True)
+class Window:
+    """One month: from `start` to `end` (excluded), the rows sent in it, the features whose score is over
+    the threshold.
+    """
+
+    start: str
+    end: str
+    rows: int
+    drifted: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How to get at what the demo left running."""
+
+    kubeconfig: str
+    url: str
+    key: str
+    tables: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What happened, for people and for CI. Counts are rows."""
+
+    model: str
+    namespace: str
+    reference_rows: int
+    sent: int
+    acknowledged: int
+    stored: int
+    """Counted by reading the Delta table without our own code."""
+    rejected: int
+    windows: tuple[Window, ...]
+    features_drifted: tuple[str, ...]
+    """Features that were over the threshold in at least one window, the worst first."""
+    seconds: float
+    reach: Reach | None
+    """None when nothing was left running."""
+
+    def write(self, path: Path) -> None:
+        """Writes the summary as JSON, readable by its owner only: it holds the cell's key."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def windows(scores: pd.DataFrame, rows: Mapping[pd.Timestamp, int], threshold: float) -> Iterator[Window]:
+    """The windows of a drift frame (index: start of month) with what drifted in each, the worst feature
+    first.
+    """
+    for start, scored in scores.iterrows():
+        assert isinstance(start, pd.Timestamp)
+        over = scored[scored > threshold].sort_values(ascending=False)
+        end = start + pd.offsets.MonthBegin(1)
+        yield Window(
+            start.isoformat(), end.isoformat(), rows.get(start, 0), tuple(str(name) for name in over.index)
+        )
+
+
+def features_drifted(scores: pd.DataFrame, threshold: float) -> tuple[str, ...]:
+    """Features over the threshold in at least one window, the worst first."""
+    worst = scores.max().sort_values(ascending=False)
+    return tuple(str(name) for name in worst[worst > threshold].index)
+
+
+def drift_table(scores: pd.DataFrame, threshold: float, labels: Mapping[str, str]) -> Table:
+    """Features by windows, the worst first: a sign a month, a block a year, then the numbers that matter."""
+    title = f"Drift from the reference, PSI by month (threshold {threshold:g})"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("feature")
+    starts = [start for start in scores.index if isinstance(start, pd.Timestamp)]
+    by_year = [(year, list(group)) for year, group in groupby(starts, key=lambda start: start.year)]
+    for year, _ in by_year:
+        table.add_column(str(year), no_wrap=True)
+    table.add_column("worst", justify="right")
+    table.add_column("in")
+    table.add_column("latest", justify="right")
+    for name in scores.max().sort_values(ascending=False).index:
+        column = scores[name]
+        strips = [_strip(column.loc[months], threshold) for _, months in by_year]
+        worst_month = column.idxmax()
+        assert isinstance(worst_month, pd.Timestamp)
+        table.add_row(
+            _named(str(name), labels),
+            *strips,
+            _number(float(column.max()), threshold),
+            worst_month.strftime("%Y-%m"),
+            _number(float(column.iloc[-1]), threshold),
+        )
+    table.caption = "█ over the threshold   ▄ over half of it   · under   (space: too few rows)"
+    table.caption_justify = "left"
+    return table
+
+
+def _named(name: str, labels: Mapping[str, str]) -> Text:
+    text = Text(name, style="bold")
+    if name in labels:
+        text.append(f"  {labels[name]}", style="dim not bold")
+    return text
+
+
+def _strip(scores: "pd.Series[Any]", threshold: float) -> Text:
+    strip = Text()
+    for score in scores:
+        if pd.isna(score):
+            strip.append(" ")
+        elif score > threshold:
+            strip.append("█", style=_style(score, threshold))
+        else:
+            strip.append("▄" if score > threshold / 2 else "·", style=_style(score, threshold))
+    return strip
+
+
+def _number(score: float, threshold: float) -> Text:
+    return Text("–" if pd.isna(score) else f"{score:.3f}", style=_style(score, threshold))
+
+
+def _style(score: float, threshold: float) -> str:
+    if pd.isna(score) or score <= threshold / 2:
+        return "dim"
+    return "yellow" if score <= threshold else ("red" if score <= 2 * threshold else "bold red")
