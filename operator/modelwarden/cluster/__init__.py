@@ -1,0 +1,1 @@
+"""The only room that imports the `kubernetes` client: connect, get, list, apply, delete, lease."""

@@ -1,0 +1,1 @@
+"""What kopf calls: one file per source of events; parse, wake, nothing else."""

@@ -1,0 +1,1 @@
+"""Reconciling: read, decide, build, apply, report. Decisions are pure; the world is behind `ports`."""

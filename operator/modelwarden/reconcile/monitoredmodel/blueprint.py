@@ -1,0 +1,70 @@
+"""Everything that the builders of a cell's objects need, as one frozen value. Pure.
+
+Computed once per reconcile from the model and the install; raises SchemaError for attributes that do not fit.
+"""
+
+from dataclasses import dataclass, field
+
+from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.podtemplate import over
+from modelwarden.resources.cell import canonical_json, content_hash, identity_of, settings_of, short_hash
+from modelwarden.resources.meta import ANNOTATION_KEY_EPOCH
+from modelwarden.resources.monitoredmodel import MonitoredModel
+from modelwarden.resources.pod import PodSpec
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """One cell as it should be. `identity` and `settings` are the bytes of the files it will read."""
+
+    model: MonitoredModel
+    install: Install
+    model_id: str
+    identity: bytes
+    settings: bytes
+    key: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.model.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.model.metadata.namespace
+
+    @property
+    def identity_hash(self) -> str:
+        return short_hash(self.identity)
+
+    @property
+    def key_hash(self) -> str:
+        return content_hash(self.key.encode())[:10]
+
+    @property
+    def archived(self) -> bool:
+        return self.model.spec.lifecycle == "Archived"
+
+    @property
+    def pod(self) -> PodSpec:
+        """The model's pod options over the install's."""
+        return over(self.install.pod_defaults, self.model.spec.pod)
+
+
+def key_epoch(annotations: dict[str, str]) -> int:
+    """The epoch in the model's annotation; 0 without a usable one."""
+    text = annotations.get(ANNOTATION_KEY_EPOCH, "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def blueprint_of(model: MonitoredModel, install: Install) -> Blueprint:
+    """The blueprint of the model's cell. Raises SchemaError."""
+    meta = model.metadata
+    identity = identity_of(model)
+    return Blueprint(
+        model=model,
+        install=install,
+        model_id=identity.model_id,
+        identity=canonical_json(identity),
+        settings=canonical_json(settings_of(model)),
+        key=install.key_of(meta.namespace, meta.name, key_epoch(meta.annotations)),
+    )

@@ -1,0 +1,144 @@
+"""DataFlowing, ReferenceLoaded and ModelHealthy, and the data facts, from the store's report. Pure."""
+
+from datetime import datetime, timedelta
+
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.reconcile.verdicts import Verdict, no, unknown, yes
+from modelwarden.resources.monitoredmodel import (
+    ActiveReference,
+    DriftedAttribute,
+    DriftSummary,
+    MonitoredModelSpec,
+    RowCounts,
+)
+from modelwarden.resources.quantities import parse_duration
+from modelwarden.resources.report import DriftReport, FeatureDrift, ReferenceReport, StatusReport
+
+_PREDICTED = "PREDICTED_VALUE"
+_MOST_NAMED = 3
+_MOST_KEPT = 5
+
+
+def data_flowing(report: StatusReport, spec: MonitoredModelSpec, now: datetime) -> Verdict:
+    """Whether rows have arrived within the last monitoring window."""
+    if report.newest_arrival is None:
+        return no(Reason.NO_DATA, "No row has come yet: send inferences to the model's endpoint")
+    window = timedelta(seconds=parse_duration(spec.monitoring.window))
+    if now - report.newest_arrival > window:
+        return no(Reason.STALE, f"No row has come for longer than the window of {spec.monitoring.window}")
+    return yes(Reason.ARRIVING, "Rows arrive")
+
+
+def reference_loaded(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
+    """Whether there is a profiled reference in use."""
+    by_name = {reference.name: reference for reference in report.reference}
+    wanted = spec.reference_ref
+    if wanted is not None and wanted not in by_name:
+        return no(
+            Reason.REFERENCE_NOT_FOUND,
+            f"The store has no dataset {wanted}: make a ReferenceDataset of that name",
+        )
+    active = by_name.get(report.active_reference or "")
+    if active is not None and wanted in (None, active.name):
+        return yes(Reason.LOADED, f"Compared with {active.name}")
+    candidate = by_name[wanted] if wanted else _newest(report)
+    if candidate is None:
+        return no(Reason.NO_REFERENCE, "Nothing to compare with: make a ReferenceDataset and upload it")
+    if candidate.state == "failed":
+        return no(
+            Reason.REFERENCE_FAILED, f"Dataset {candidate.name} cannot be used: {candidate.message or ''}"
+        )
+    if candidate.state == "open":
+        return no(Reason.REFERENCE_OPEN, f"Dataset {candidate.name} is open: upload the rest and close it")
+    return no(Reason.REFERENCE_PROFILING, f"Dataset {candidate.name} is being profiled")
+
+
+def model_healthy(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
+    """Whether the model is what it was: predictions first, then the share of drifted inputs."""
+    drift = report.drift
+    if drift is None:
+        if report.active_reference is None:
+            return unknown(Reason.NO_REFERENCE, "No verdict without a reference")
+        return unknown(Reason.NO_VERDICT, "No window has been judged yet")
+    if drift.state == "NoReference":
+        return unknown(Reason.NO_REFERENCE, "No verdict without a reference")
+    if drift.state == "InsufficientData":
+        least = spec.monitoring.minimum_rows
+        return unknown(Reason.INSUFFICIENT_DATA, f"The window has {drift.rows} rows; a verdict needs {least}")
+    return _verdict(drift, spec.monitoring.drifted_share)
+
+
+def _verdict(drift: DriftReport, share: float) -> Verdict:
+    predictions = [f for f in drift.features if f.drifted and f.stage == _PREDICTED]
+    if predictions:
+        return no(Reason.PREDICTIONS_DRIFTED, f"The predictions have drifted: {_names(predictions)}")
+    inputs = [f for f in drift.features if f.stage != _PREDICTED]
+    drifted = [f for f in inputs if f.drifted]
+    if drifted and len(drifted) >= share * len(inputs):
+        return no(
+            Reason.INPUTS_DRIFTED, f"{len(drifted)} of {len(inputs)} inputs have drifted: {_names(drifted)}"
+        )
+    if drifted:
+        return yes(
+            Reason.WITHIN_BOUNDS, f"{len(drifted)} of {len(inputs)} inputs have drifted: {_names(drifted)}"
+        )
+    return yes(Reason.WITHIN_BOUNDS, "Nothing has drifted")
+
+
+def _names(features: list[FeatureDrift]) -> str:
+    """The worst first; equal scores by name, so that the message stays the same."""
+    ordered = [feature.name for feature in sorted(features, key=_worst_first)]
+    more = len(ordered) - _MOST_NAMED
+    return ", ".join(ordered[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _worst_first(feature: FeatureDrift) -> tuple[float, str]:
+    return -feature.score, feature.name
+
+
+def rows_of(report: StatusReport) -> RowCounts:
+    """What became of the rows."""
+    rows = report.rows
+    return RowCounts(
+        acknowledged=rows.acknowledged,
+        stored=rows.stored,
+        waiting=rows.waiting,
+        rejected=rows.rejected_later,
+        sampled_out=rows.sampled_out,
+        refused=rows.refused,
+        last_hour=rows.last_hour,
+    )
+
+
+def drift_of(report: StatusReport) -> DriftSummary | None:
+    """The verdict in short: counts only where there is one, scores rounded so that they are readable."""
+    drift = report.drift
+    if drift is None:
+        return None
+    judged = drift.state == "Ok"
+    top = sorted(drift.features, key=_worst_first)[:_MOST_KEPT] if judged else []
+    return DriftSummary(
+        window_start=drift.window_start,
+        window_end=drift.window_end,
+        state=drift.state,
+        drifted=drift.drifted if judged else None,
+        checked=drift.checked if judged else None,
+        top=tuple(
+            DriftedAttribute(name=f.name, score=round(f.score, 4), threshold=round(f.threshold, 4))
+            for f in top
+        ),
+    )
+
+
+def reference_of(report: StatusReport) -> ActiveReference | None:
+    """What is compared with."""
+    for reference in report.reference:
+        if reference.name == report.active_reference:
+            return ActiveReference(
+                name=reference.name, profile_hash=reference.profile_hash, records=reference.records
+            )
+    return None
+
+
+def _newest(report: StatusReport) -> ReferenceReport | None:
+    return max(report.reference, key=lambda reference: (reference.created_at, reference.name), default=None)

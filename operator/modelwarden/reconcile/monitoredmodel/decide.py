@@ -1,0 +1,139 @@
+"""From what is, to what should be: which objects, and what stands in the way. Pure and total."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError, Transient
+from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.drift import stamped
+from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, blueprint_of
+from modelwarden.reconcile.monitoredmodel.build.account import build_account, build_key
+from modelwarden.reconcile.monitoredmodel.build.claim import build_claim
+from modelwarden.reconcile.monitoredmodel.build.deployment import build_deployment
+from modelwarden.reconcile.monitoredmodel.build.identity import build_identity
+from modelwarden.reconcile.monitoredmodel.build.networkpolicy import build_network_policy
+from modelwarden.reconcile.monitoredmodel.build.service import build_service
+from modelwarden.reconcile.monitoredmodel.build.settings import build_settings
+from modelwarden.reconcile.monitoredmodel.world import World, child_id
+from modelwarden.reconcile.ownership import Owner, owner_of, owner_of_claim
+from modelwarden.reconcile.ports import Manifest
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.resources.monitoredmodel import MonitoredModel
+from modelwarden.resources.resolved import SchemaError
+
+_MOST_PROBLEMS_TOLD = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`intents` in the order to apply them; `obsolete` may go once the store has been rolled out."""
+
+    intents: tuple[Manifest, ...] = ()
+    obsolete: tuple[Manifest, ...] = ()
+    troubles: tuple[ReconcileError, ...] = ()
+    blueprint: Blueprint | None = field(default=None, repr=False)
+
+
+def decide(world: World, install: Install) -> Plan:
+    """The plan for a model that is not being deleted.
+
+    A spec that cannot be carried out yields no intents at all: the children of the last good one stay as they
+    are. An object in the way yields the trouble and every intent that does not lean on it.
+    """
+    unsupported = not_supported(world.model)
+    if unsupported is not None:
+        return Plan(troubles=(unsupported,))
+    try:
+        plan = blueprint_of(world.model, install)
+    except SchemaError as error:
+        return Plan(troubles=(_invalid_attributes(error),))
+    manifests = [stamped(manifest) for manifest in _intents(plan, world)]
+    troubles = {child_id(m): t for m in manifests if (t := _in_the_way(plan, world, m)) is not None}
+    # The store mounts or runs behind everything before it: with one of those in doubt it must not be started.
+    leans = {child_id(m) for m in manifests if m["kind"] != "Service"} & troubles.keys()
+    intents = tuple(
+        m for m in manifests
+        if child_id(m) not in troubles and not (m["kind"] == "Deployment" and leans)
+    )  # fmt: skip
+    return Plan(intents, _obsolete(plan, world), tuple(troubles.values()), plan)
+
+
+def not_supported(model: MonitoredModel) -> InvalidSpec | None:
+    """What the schema accepts for later versions and this one does not do, by field."""
+    spec = model.spec
+    asked = {
+        "spec.stream.kafka": spec.stream is not None,
+        "spec.storage.objectStore": spec.storage.object_store is not None,
+        "spec.serving": spec.serving is not None,
+    }
+    fields = [name for name, is_asked in asked.items() if is_asked]
+    if not fields:
+        return None
+    return InvalidSpec(
+        Reason.NOT_SUPPORTED_YET,
+        f"{', '.join(fields)}: this version does not do that yet; remove it from the spec",
+    )
+
+
+def _intents(plan: Blueprint, world: World) -> Iterator[Manifest]:
+    yield build_account(plan)
+    yield build_key(plan)
+    yield build_identity(plan)
+    yield build_settings(plan)
+    claim = build_claim(plan, world.claim)
+    if claim is not None:
+        yield claim
+    yield build_network_policy(plan)
+    yield build_service(plan)
+    yield build_deployment(plan)
+
+
+def _in_the_way(plan: Blueprint, world: World, intent: Manifest) -> ReconcileError | None:
+    """Why this child may not be applied: its name belongs to somebody else, or is not free yet."""
+    live = world.children.get(child_id(intent))
+    if live is None:
+        return None
+    what = f"{intent['kind']} {intent['metadata']['name']}"
+    if intent["kind"] == "PersistentVolumeClaim":
+        owner = owner_of_claim(live, plan.name, plan.model_id)
+    else:
+        owner = owner_of(live, plan.name, plan.model.metadata.uid)
+    if owner is Owner.FOREIGN:
+        text = f"{what} exists and was not made by this model: remove or rename it, or rename the model"
+        return DependencyMissing(Reason.NAME_TAKEN, text)
+    if owner is Owner.OTHER_MODEL:
+        text = f"{what} holds the data of another model id: restore spec.partnerModelId, or remove the claim"
+        return DependencyMissing(Reason.FOREIGN_DATA, text)
+    if owner is Owner.PREVIOUS or live["metadata"].get("deletionTimestamp"):
+        return Transient(Reason.PREVIOUS_CHILDREN, f"{what} of before is still being removed")
+    return None
+
+
+def _obsolete(plan: Blueprint, world: World) -> tuple[Manifest, ...]:
+    """Identities that no pod reads any more."""
+    if not rolled_out(world.deployment, plan):
+        return ()
+    current = plan.identity_hash
+    return tuple(
+        config for config in world.identities
+        if not config["metadata"]["name"].endswith(f"-{current}")
+        and owner_of(config, plan.name, plan.model.metadata.uid) is Owner.OURS
+    )  # fmt: skip
+
+
+def rolled_out(deployment: Manifest | None, plan: Blueprint | None) -> bool:
+    """Whether all pods that there are come from the Deployment's present template."""
+    if deployment is None or plan is None:
+        return False
+    status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
+    return bool(
+        status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
+    )
+
+
+def _invalid_attributes(error: SchemaError) -> InvalidSpec:
+    told = [str(problem) for problem in error.problems[:_MOST_PROBLEMS_TOLD]]
+    more = len(error.problems) - len(told)
+    text = "; ".join(told) + (f"; and {more} more" if more else "")
+    return InvalidSpec(Reason.INVALID_ATTRIBUTES, text)

@@ -1,0 +1,85 @@
+"""Reads everything a reconcile of a MonitoredModel looks at: live, by name, in parallel. Writes nothing."""
+
+import asyncio
+from dataclasses import replace
+
+from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
+from modelwarden.reconcile.monitoredmodel.world import World, child_id
+from modelwarden.reconcile.names import (
+    LABEL_CONFIG,
+    data_claim,
+    key_secret,
+    pod_selector,
+    selecting,
+    settings_config,
+)
+from modelwarden.reconcile.ports import (
+    CLAIM,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    MODEL,
+    NETWORK_POLICY,
+    POD,
+    SECRET,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    Cells,
+    Cluster,
+    Key,
+    Manifest,
+)
+from modelwarden.resources.meta import LABEL_MODEL
+from modelwarden.resources.monitoredmodel import parse
+
+
+async def find(cluster: Cluster, key: Key, uid: str) -> Manifest | None:
+    """The live object, if it still is the one with this uid."""
+    live = await cluster.get(MODEL, key)
+    return live if live is not None and live["metadata"]["uid"] == uid else None
+
+
+async def gather(cluster: Cluster, live: Manifest) -> World:
+    """The model and all its children. Raises InvalidResource for a body that this version cannot read."""
+    model = parse(live)
+    key = Key(model.metadata.namespace, model.metadata.name)
+    named = [
+        (SERVICE_ACCOUNT, key.name),
+        (SECRET, key_secret(key.name)),
+        (CONFIG_MAP, settings_config(key.name)),
+        (CLAIM, data_claim(key.name)),
+        (NETWORK_POLICY, key.name),
+        (SERVICE, key.name),
+        (DEPLOYMENT, key.name),
+    ]
+    identities = selecting({LABEL_MODEL: key.name, LABEL_CONFIG: "identity"})
+    found, configs, pods = await asyncio.gather(
+        asyncio.gather(*(cluster.get(kind, Key(key.namespace, name)) for kind, name in named)),
+        cluster.list(CONFIG_MAP, key.namespace, labels=identities),
+        cluster.list(POD, key.namespace, labels=selecting(pod_selector(key.name))),
+    )
+    children = {child_id(child): child for child in (*found, *configs) if child is not None}
+    world = World(live=live, model=model, children=children, identities=tuple(configs), pods=tuple(pods))
+    return replace(world, claim_trouble=await _claim_trouble(cluster, world.claim))
+
+
+async def ask_store(cells: Cells, world: World, install: Install) -> World:
+    """The same world with what the store says now; unasked when there is nobody to ask."""
+    deployment = world.deployment
+    if deployment is None or not (deployment.get("spec") or {}).get("replicas"):
+        return replace(world, report=None)
+    meta = world.model.metadata
+    cell_key = install.key_of(meta.namespace, meta.name, key_epoch(meta.annotations))
+    return replace(world, report=await cells.status(Key(meta.namespace, meta.name), cell_key))
+
+
+async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:
+    """What the storage controllers last complained about, for a claim that has no volume."""
+    if claim is None or (claim.get("status") or {}).get("phase") != "Pending":
+        return None
+    meta = claim["metadata"]
+    fields = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.uid={meta['uid']},type=Warning"
+    events = await cluster.list(EVENT, meta["namespace"], fields=fields)
+    newest = max(events, key=lambda event: str(event.get("lastTimestamp") or ""), default=None)
+    return str(newest.get("message", "")) if newest else None

@@ -1,0 +1,192 @@
+"""The status of a MonitoredModel: everything that is known, said once. Pure.
+
+Transitions are reported at once. Data facts (counts, scores, messages) change with every request and are
+reported at most once in an interval: `worth_writing` decides.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from modelwarden.errors import Bug, ReconcileError, Transient
+from modelwarden.reconcile.monitoredmodel import data
+from modelwarden.reconcile.monitoredmodel.decide import Plan, rolled_out
+from modelwarden.reconcile.monitoredmodel.storage import storage_ready
+from modelwarden.reconcile.monitoredmodel.store import gave_up, store_available
+from modelwarden.reconcile.monitoredmodel.world import World
+from modelwarden.reconcile.ports import Manifest
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.reconcile.verdicts import (
+    Standing,
+    Verdict,
+    conditions_of,
+    failure_of,
+    hindrance,
+    no,
+    standing_of,
+    unknown,
+    yes,
+)
+from modelwarden.resources.conditions import ConditionType as C
+from modelwarden.resources.identity import model_id
+from modelwarden.resources.monitoredmodel import Endpoint, MonitoredModelStatus, StoreStatus
+from modelwarden.resources.report import StatusReport
+
+_DATA = (C.DATA_FLOWING, C.REFERENCE_LOADED, C.MODEL_HEALTHY)
+_OBSERVED = (C.STORAGE_READY, C.STORE_AVAILABLE, *_DATA)
+
+
+def summarise(
+    world: World, plan: Plan, troubles: Sequence[ReconcileError], endpoint: str, now: datetime
+) -> MonitoredModelStatus:
+    """What is so, given the world after applying and what went wrong on the way."""
+    model = world.model
+    previous = model.status or MonitoredModelStatus()
+    identity = model_id(model.metadata.namespace, model.spec.partner_model_id or model.metadata.name)
+    storage, store = storage_ready(world), store_available(world, identity)
+    observed = {C.STORAGE_READY: storage, C.STORE_AVAILABLE: store} | _data_verdicts(world, now)
+    ready = failure_of(troubles) or _ready(world, storage, store, observed[C.DATA_FLOWING])
+    standing = standing_of(ready, _pending(world, plan, troubles, store), _stalled(world, troubles, store))
+    report = world.heard
+    status = MonitoredModelStatus(
+        observed_generation=model.metadata.generation,
+        conditions=conditions_of(
+            standing.by_type() | observed, model.metadata.generation, now, previous.conditions
+        ),
+        model_id=identity,
+        endpoint=Endpoint(url=endpoint),
+        store=StoreStatus(phase=_phase(world), version=report.version if report else None),
+    )
+    return status.model_copy(update=_facts(previous, report))
+
+
+def _facts(previous: MonitoredModelStatus, report: StatusReport | None) -> dict[str, object]:
+    """The data facts. While the store is silent the last known ones stay: nothing newer is known."""
+    if report is None:
+        return {name: getattr(previous, name) for name in ("rows", "newest_inference", "drift", "reference")}
+    return {
+        "rows": data.rows_of(report),
+        "newest_inference": report.newest_inference,
+        "drift": data.drift_of(report),
+        "reference": data.reference_of(report),
+    }
+
+
+def status_in(live: Manifest) -> MonitoredModelStatus | None:
+    """The status that an object has, as far as this version can read it."""
+    try:
+        return (
+            MonitoredModelStatus.model_validate(live["status"], extra="ignore") if "status" in live else None
+        )
+    except ValidationError:
+        return None
+
+
+def hindered(live: Manifest, trouble: ReconcileError, now: datetime) -> MonitoredModelStatus:
+    """The last known status, stalled by a trouble."""
+    stalled = yes(trouble.reason, trouble.message)
+    return _with_standing(live, standing_of(no(trouble.reason, trouble.message), None, stalled), now)
+
+
+def leaving(live: Manifest, waits_for: str, now: datetime) -> MonitoredModelStatus:
+    """The last known status, while the clean-up waits for something."""
+    message = f"Waiting for {waits_for}"
+    return _with_standing(live, standing_of(no(Reason.DELETING, message), None, None), now)
+
+
+def _with_standing(live: Manifest, standing: Standing, now: datetime) -> MonitoredModelStatus:
+    previous = status_in(live) or MonitoredModelStatus()
+    generation = live["metadata"].get("generation", 0)
+    last = {c.type: Verdict(c.status, c.reason, c.message) for c in previous.conditions}
+    verdicts = dict.fromkeys(_OBSERVED, unknown(Reason.CHILD_MISSING)) | last | standing.by_type()
+    ordered = {type_: verdicts[type_] for type_ in (*standing.by_type(), *_OBSERVED)}
+    conditions = conditions_of(ordered, generation, now, previous.conditions)
+    return previous.model_copy(update={"observed_generation": generation, "conditions": conditions})
+
+
+def _data_verdicts(world: World, now: datetime) -> dict[C, Verdict]:
+    report, spec = world.heard, world.model.spec
+    if report is not None:
+        return {
+            C.DATA_FLOWING: data.data_flowing(report, spec, now),
+            C.REFERENCE_LOADED: data.reference_loaded(report, spec),
+            C.MODEL_HEALTHY: data.model_healthy(report, spec),
+        }
+    if spec.lifecycle == "Archived":
+        off = no(Reason.ARCHIVED, "The model is archived and takes in no rows")
+        nothing = unknown(Reason.ARCHIVED)
+        return {C.DATA_FLOWING: off, C.REFERENCE_LOADED: nothing, C.MODEL_HEALTHY: nothing}
+    silent = unknown(Reason.STORE_UNREACHABLE, "Not known while the store does not answer")
+    return dict.fromkeys(_DATA, silent)
+
+
+def _ready(world: World, storage: Verdict, store: Verdict, flowing: Verdict) -> Verdict:
+    """Whether the monitoring works. That no data come does not break it, but it is said in the reason."""
+    if world.model.spec.lifecycle == "Archived":
+        return yes(Reason.ARCHIVED, "Archived: the data are kept, nothing runs")
+    if not store.holds:
+        # A pod that cannot be placed for want of a volume is told by the pod's own message.
+        return storage if not storage.holds and store.reason == Reason.CHILD_MISSING else store
+    report = world.heard
+    if report is not None and report.settings_error:
+        return no(Reason.SETTINGS_REFUSED, f"The store cannot use its settings: {report.settings_error}")
+    reason = {Reason.NO_DATA: Reason.AVAILABLE_NO_DATA, Reason.STALE: Reason.AVAILABLE_STALE}
+    return yes(reason.get(Reason(flowing.reason), Reason.AVAILABLE), flowing.message)
+
+
+def _pending(world: World, plan: Plan, troubles: Sequence[ReconcileError], store: Verdict) -> Verdict | None:
+    """What is still under way, most telling first; None if nothing is."""
+    for trouble in troubles:
+        if isinstance(trouble, Transient | Bug):
+            return yes(trouble.reason, trouble.message)
+    if world.model.spec.lifecycle != "Archived" and not store.holds:
+        return yes(store.reason, store.message)
+    if plan.blueprint is not None and not rolled_out(world.deployment, plan.blueprint):
+        return yes(Reason.ROLLING_OUT, "The store is being replaced")
+    report = world.heard
+    if report is not None and report.settings_generation < world.model.metadata.generation:
+        return yes(
+            Reason.SETTINGS_PENDING,
+            "The store has not read the newest settings yet; it takes a minute or two",
+        )
+    return None
+
+
+def _stalled(world: World, troubles: Sequence[ReconcileError], store: Verdict) -> Verdict | None:
+    """What a person has to mend."""
+    found = hindrance(troubles)
+    if found is None and not store.holds and gave_up(world.deployment):
+        return yes(store.reason, store.message)
+    return found
+
+
+def _phase(world: World) -> str:
+    if world.model.spec.lifecycle == "Archived":
+        return "Archived"
+    return world.heard.phase if world.heard else "Unreachable"
+
+
+def worth_writing(
+    previous: MonitoredModelStatus | None, status: MonitoredModelStatus, facts_are_due: bool
+) -> bool:
+    """Whether to write: at once for a transition, when due for a mere fact, never for nothing."""
+    if previous is None or _essence(previous) != _essence(status):
+        return True
+    return facts_are_due and previous != status
+
+
+def _essence(status: MonitoredModelStatus) -> object:
+    """What must be told at once: every state, no number, no message."""
+    states = [(c.type, c.status, c.reason, c.observed_generation) for c in status.conditions]
+    drift_state = status.drift.state if status.drift else None
+    reference = (status.reference.name, status.reference.profile_hash) if status.reference else None
+    return (
+        status.observed_generation,
+        states,
+        status.model_id,
+        status.endpoint,
+        status.store,
+        drift_state,
+        reference,
+    )

@@ -1,0 +1,48 @@
+"""All that a reconcile of a MonitoredModel has read, frozen. Nothing else influences a decision."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelwarden.reconcile.names import data_claim
+from modelwarden.reconcile.ports import CLAIM, DEPLOYMENT, Kind, Manifest, Silence
+from modelwarden.resources.monitoredmodel import MonitoredModel
+from modelwarden.resources.report import StatusReport
+
+ChildId = tuple[str, str]  # (kind, name)
+
+
+def child_id(manifest: Manifest) -> ChildId:
+    """Where an object is found in `World.children`."""
+    return manifest["kind"], manifest["metadata"]["name"]
+
+
+@dataclass(frozen=True)
+class World:
+    """`report` is None when the store was not asked (there is none yet, or it is archived)."""
+
+    live: Manifest
+    model: MonitoredModel
+    children: Mapping[ChildId, Manifest] = field(default_factory=dict)
+    identities: tuple[Manifest, ...] = ()
+    pods: tuple[Manifest, ...] = ()
+    claim_trouble: str | None = None
+    report: StatusReport | Silence | None = None
+
+    def child(self, kind: Kind, name: str) -> Manifest | None:
+        """A child by kind and name; None if there is none."""
+        return self.children.get((kind.kind, name))
+
+    @property
+    def deployment(self) -> Manifest | None:
+        """The store's Deployment."""
+        return self.child(DEPLOYMENT, self.model.metadata.name)
+
+    @property
+    def claim(self) -> Manifest | None:
+        """The claim with the data."""
+        return self.child(CLAIM, data_claim(self.model.metadata.name))
+
+    @property
+    def heard(self) -> StatusReport | None:
+        """The store's report, if it gave one."""
+        return self.report if isinstance(self.report, StatusReport) else None

@@ -1,0 +1,80 @@
+"""Every reason that a condition of ours can carry, each with the line that the documentation shows for it."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """CamelCase words for machines; what a person should do is in the condition's message."""
+
+    # Ready, Reconciling, Stalled
+    AVAILABLE = "Available"  # works, and rows arrive
+    AVAILABLE_NO_DATA = "AvailableNoData"  # works, but no row has ever come
+    AVAILABLE_STALE = "AvailableStale"  # works, but no row has come for longer than the window
+    ARCHIVED = "Archived"  # switched off on purpose; the data are kept
+    UP_TO_DATE = "UpToDate"  # nothing is left to do
+    NOT_STALLED = "NotStalled"  # nothing hinders
+    SETTINGS_PENDING = "SettingsPending"  # the store has not confirmed the newest settings yet
+    SETTINGS_REFUSED = "SettingsRefused"  # the store cannot use the settings it was given
+    ROLLING_OUT = "RollingOut"  # the store is being replaced
+    DELETING = "Deleting"  # being cleaned up
+    INVALID_ATTRIBUTES = "InvalidAttributes"  # the attributes do not fit together
+    INVALID_SPEC = "InvalidSpec"  # the spec cannot be read
+    NOT_SUPPORTED_YET = "NotSupportedYet"  # accepted by the schema, but this version does not do it
+    NAME_TAKEN = "NameTaken"  # an object that is not ours has the name of a child
+    FOREIGN_DATA = "ForeignData"  # the claim holds the data of another model
+    PREVIOUS_CHILDREN = "PreviousChildren"  # what a deleted namesake left is still being collected
+    PROGRESS_DEADLINE = "ProgressDeadlineExceeded"  # the store did not come up in ten minutes
+    CHILD_MISSING = "NotCreatedYet"  # not made yet
+
+    # StorageReady
+    BOUND = "Bound"  # the claim has a volume
+    WAITING_FOR_POD = "WaitingForPod"  # the class binds when a pod is scheduled
+    WAITING_FOR_VOLUME = "WaitingForVolume"  # the claim has no volume yet
+    VOLUME_LOST = "VolumeLost"  # the claim's volume is gone
+
+    # StoreAvailable, and pods in general
+    ANSWERING = "Answering"  # the store answers and takes in rows
+    STARTING = "Starting"  # its pod is being started
+    RECOVERING = "Recovering"  # it replays its log
+    DRAINING = "Draining"  # it is about to end
+    STORE_FAILED = "StoreFailed"  # it runs but cannot work
+    STORE_UNREACHABLE = "StoreUnreachable"  # its pod runs but does not answer the operator
+    STORE_REFUSES_KEY = "StoreRefusesKey"  # it does not accept the cell's key
+    WRONG_CELL = "WrongCell"  # another model answers at its address
+    UNSCHEDULABLE = "Unschedulable"  # no node takes the pod
+    IMAGE_PULL_FAILED = "ImagePullFailed"  # the image cannot be had
+    CONTAINER_CONFIG = "ContainerConfigError"  # something the container mounts or reads is not there
+    CRASH_LOOPING = "CrashLooping"  # the process ends again and again
+    OUT_OF_MEMORY = "OutOfMemory"  # it needs more memory than its limit
+    POD_REFUSED = "PodRefused"  # the API server does not let the pod be made
+    EVICTED = "Evicted"  # the node put the pod out
+
+    # DataFlowing, ReferenceLoaded, ModelHealthy
+    ARRIVING = "Arriving"  # rows arrive
+    NO_DATA = "NoData"  # no row has ever come
+    STALE = "Stale"  # no row has come for longer than the window
+    NO_REFERENCE = "NoReference"  # there is nothing to compare with
+    REFERENCE_OPEN = "ReferenceOpen"  # the dataset is not closed yet
+    REFERENCE_PROFILING = "ReferenceProfiling"  # closed, and being profiled
+    REFERENCE_FAILED = "ReferenceFailed"  # the dataset cannot be used
+    REFERENCE_NOT_FOUND = "ReferenceNotFound"  # spec.referenceRef names no dataset of the store
+    LOADED = "Loaded"  # the profile is in use
+    INSUFFICIENT_DATA = "InsufficientData"  # too few rows in the window for a verdict
+    NO_VERDICT = "NoVerdictYet"  # no window has been judged yet
+    PREDICTIONS_DRIFTED = "PredictionsDrifted"  # what the model says has changed
+    INPUTS_DRIFTED = "InputsDrifted"  # the share of drifted inputs has reached monitoring.driftedShare
+    WITHIN_BOUNDS = "WithinBounds"  # nothing that matters has drifted
+
+    # ReferenceDataset
+    MODEL_MISSING = "ModelMissing"  # spec.modelRef names no model of this namespace
+    STORE_NOT_READY = "StoreNotReady"  # the model's store does not take in data yet
+    WAITING_FOR_DATA = "WaitingForData"  # open for uploads
+    COUNT_MISMATCH = "CountMismatch"  # the rows uploaded are not as many as spec.totalRecordCount says
+    CLOSED = "Closed"  # complete and immutable
+    PROFILED = "Profiled"  # the profile is in the store
+    PROFILING = "Profiling"  # the Job is at work
+    PROFILE_FAILED = "ProfileFailed"  # the Job gave up
+    REFUSED_BY_STORE = "RefusedByStore"  # the store does not accept the declaration
+
+    # Enrichment
+    DISABLED = "Disabled"  # spec.enabled is false

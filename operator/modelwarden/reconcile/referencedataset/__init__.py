@@ -1,0 +1,1 @@
+"""ReferenceDataset → a declared dataset in the model's store, and one Job that profiles it."""

@@ -1,0 +1,142 @@
+"""The Job that profiles a closed dataset, and the key it does it with. Pure.
+
+An HTTP client of the store: no claim, no token, no network but the store. It is created once and never
+applied over; the key's Secret belongs to the Job and goes with it.
+"""
+
+import base64
+from dataclasses import dataclass, field
+
+from modelwarden.reconcile import podtemplate
+from modelwarden.reconcile.names import dataset_labels
+from modelwarden.reconcile.ports import DATASET, JOB, Manifest
+from modelwarden.reconcile.referencedataset.gather import job_name
+from modelwarden.resources.keys import job_key
+from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
+
+PURPOSE = "profile"
+# Finished Jobs stay an hour for whoever wants their logs; a failed one is then tried anew.
+KEPT_SECONDS = 3600
+_DEADLINE_SECONDS = 3600
+_RETRIES = 3
+_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="2Gi")
+)
+
+
+@dataclass(frozen=True)
+class ProfileOrder:
+    """What is to be profiled, where, and by which image."""
+
+    namespace: str
+    dataset: str
+    dataset_uid: str
+    model: str
+    content_hash: str
+    store_url: str
+    image: str
+    pull_policy: str
+    pod: PodSpec
+    cell_key: str = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        return job_name(self.dataset, self.content_hash)
+
+
+def build_job(order: ProfileOrder) -> Manifest:
+    """The Job."""
+    labels = dataset_labels(order.model, order.dataset)
+    owner = {
+        "apiVersion": DATASET.api_version,
+        "kind": DATASET.kind,
+        "name": order.dataset,
+        "uid": order.dataset_uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {
+            "namespace": order.namespace,
+            "name": order.name,
+            "labels": labels,
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "backoffLimit": _RETRIES,
+            "activeDeadlineSeconds": _DEADLINE_SECONDS,
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "template": {
+                "metadata": {"labels": podtemplate.own_labels(order.pod, labels)},
+                "spec": _pod(order),
+            },
+        },
+    }
+
+
+def build_job_key(order: ProfileOrder, job: Manifest) -> Manifest:
+    """The Secret with the Job's key: good for this purpose and these contents alone."""
+    key = job_key(order.cell_key, PURPOSE, order.content_hash)
+    owner = {
+        "apiVersion": JOB.api_version,
+        "kind": JOB.kind,
+        "name": order.name,
+        "uid": job["metadata"]["uid"],
+        "controller": True,
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "namespace": order.namespace,
+            "name": order.name,
+            "labels": dataset_labels(order.model, order.dataset),
+            "ownerReferences": [owner],
+        },
+        "type": "Opaque",
+        "immutable": True,
+        "data": {"key": base64.b64encode(key.encode()).decode()},
+    }
+
+
+def _pod(order: ProfileOrder) -> Manifest:
+    env, volumes, mounts = podtemplate.surroundings(order.pod)
+    container: Manifest = {
+        "name": PURPOSE,
+        "image": order.image,
+        "imagePullPolicy": order.pull_policy,
+        "command": ["python", "-m", "modelwarden_server"],
+        "args": [
+            "job",
+            PURPOSE,
+            f"--store={order.store_url}",
+            f"--dataset={order.dataset}",
+            f"--content-hash={order.content_hash}",
+            "--key-file=/etc/modelwarden/key/key",
+        ],
+        "resources": podtemplate.resources(_RESOURCES),
+        "securityContext": podtemplate.container_security(),
+        "volumeMounts": [
+            {"name": "key", "mountPath": "/etc/modelwarden/key", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of its own
+            *mounts,
+        ],
+    }
+    if env:
+        container["env"] = env
+    return podtemplate.placement(order.pod) | {
+        "restartPolicy": "Never",
+        # The namespace's default account, without its token: Jobs need no identity towards Kubernetes.
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": podtemplate.pod_security(),
+        "containers": [container],
+        "volumes": [
+            {"name": "key", "secret": {"secretName": order.name, "defaultMode": 0o440}},
+            {"name": "tmp", "emptyDir": {"sizeLimit": "8Gi"}},
+            *volumes,
+        ],
+    }

@@ -1,0 +1,104 @@
+"""The reconcile of a ReferenceDataset: declare it, have it profiled once it is closed, mirror what is so.
+
+Deleting the object deletes nothing in the store: partials and verdicts already given rest on what was closed,
+and it goes with the model's data. So there is nothing to clean up, and no finalizer. Its Job goes with it.
+"""
+
+import logging
+from dataclasses import replace
+
+from modelwarden.errors import Conflict, InvalidSpec, ReconcileError, Transient
+from modelwarden.reconcile.collaborators import Collaborators
+from modelwarden.reconcile.daemons import Visit
+from modelwarden.reconcile.outcome import Outcome
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.reconcile.referencedataset.build import ProfileOrder, build_job, build_job_key
+from modelwarden.reconcile.referencedataset.gather import (
+    cell_key_of,
+    declare,
+    find,
+    gather,
+    gather_job,
+    model_key,
+    pod_options,
+)
+from modelwarden.reconcile.referencedataset.status import summarise
+from modelwarden.reconcile.referencedataset.world import World, hindrance_of
+from modelwarden.reconcile.report import write_status
+from modelwarden.reconcile.transitions import tell, transitions
+from modelwarden.resources.kind import InvalidResource
+
+_log = logging.getLogger("modelwarden.referencedataset")
+
+
+class ReconcileDataset:
+    """One instance for all datasets."""
+
+    def __init__(self, given: Collaborators) -> None:
+        self._given = given
+        self._cluster = given.cluster
+
+    async def __call__(self, visit: Visit) -> Outcome:
+        """Always reads everything: a dataset is done after a few visits."""
+        live = await find(self._cluster, visit.key, visit.uid)
+        if live is None:
+            return Outcome(gone=True)
+        try:
+            world = await gather(self._cluster, live)
+        except InvalidResource as error:
+            path, message = error.problems[0]
+            return Outcome(trouble=InvalidSpec(Reason.INVALID_SPEC, f"{path}: {message}"))
+        trouble = hindrance_of(world.dataset, world.model)
+        if trouble is None:
+            world, trouble = await self._advance(world)
+        if isinstance(trouble, Conflict):
+            return Outcome(trouble=trouble)
+        return await self._report(world, trouble)
+
+    async def _advance(self, world: World) -> tuple[World, ReconcileError | None]:
+        """Declare; then, if there is something to profile, see that the one Job for it exists."""
+        world = await declare(self._given.cells, world, self._given.install)
+        world = await gather_job(self._cluster, world)
+        report = world.report
+        if report is None or report.state != "closed" or report.content_hash is None:
+            return world, None
+        try:
+            return await self._ensure_job(world, report.content_hash), None
+        except ReconcileError as trouble:
+            return world, trouble
+
+    async def _ensure_job(self, world: World, content_hash: str) -> World:
+        meta, key = world.dataset.metadata, model_key(world)
+        order = ProfileOrder(
+            namespace=meta.namespace,
+            dataset=meta.name,
+            dataset_uid=meta.uid,
+            model=key.name,
+            content_hash=content_hash,
+            store_url=self._given.endpoint(key),
+            image=self._given.install.cell_image,
+            pull_policy=self._given.install.pull_policy,
+            pod=pod_options(world, self._given.install),
+            cell_key=cell_key_of(world, self._given.install),
+        )
+        job = world.job
+        if job is None:
+            job = await self._cluster.create(build_job(order))
+            _log.info("created Job %s", order.name, extra={"namespace": meta.namespace, "object": meta.name})
+        elif not any(owner.get("uid") == meta.uid for owner in job["metadata"].get("ownerReferences") or ()):
+            # A deleted namesake's Job: it is being collected, and its name is the same because its input is.
+            raise Transient(Reason.PREVIOUS_CHILDREN, f"Job {order.name} of before is still being removed")
+        if world.job_key is None:
+            await self._cluster.create(build_job_key(order, job))
+        return replace(world, job=job)
+
+    async def _report(self, world: World, trouble: ReconcileError | None) -> Outcome:
+        now, previous = self._given.now(), world.dataset.status
+        status = summarise(world, [trouble] if trouble else [], now)
+        if previous != status:
+            await write_status(self._cluster, world.live, status)
+            before = previous.conditions if previous else ()
+            await tell(self._cluster, world.live, transitions(before, status.conditions), now)
+        pairs = tuple((condition.type, condition.status) for condition in status.conditions)
+        settled = world.report is not None and world.report.state == "profiled"
+        return Outcome(after=None if settled else self._given.rhythm.poll, trouble=trouble, conditions=pairs)

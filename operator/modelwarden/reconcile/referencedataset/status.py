@@ -1,0 +1,113 @@
+"""The status of a ReferenceDataset. Pure."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from modelwarden.errors import ReconcileError
+from modelwarden.reconcile.pods import trouble_of
+from modelwarden.reconcile.ports import Manifest, Refusal, Silence
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.reconcile.referencedataset.world import World
+from modelwarden.reconcile.verdicts import (
+    Verdict,
+    conditions_of,
+    failure_of,
+    hindrance,
+    no,
+    standing_of,
+    unknown,
+    yes,
+)
+from modelwarden.resources.conditions import ConditionType as C
+from modelwarden.resources.referencedataset import DatasetState, ReferenceDatasetStatus
+
+_STATES: dict[str, DatasetState] = {
+    "open": "Open",
+    "closed": "Closed",
+    "profiled": "Profiled",
+    "failed": "Failed",
+}
+
+
+def summarise(world: World, troubles: Sequence[ReconcileError], now: datetime) -> ReferenceDatasetStatus:
+    """What is so with the dataset."""
+    meta = world.dataset.metadata
+    previous = world.dataset.status or ReferenceDatasetStatus()
+    uploaded, profiled = _uploaded(world), _profiled(world)
+    stalled = hindrance(troubles) or _given_up(uploaded, profiled)
+    ready = failure_of(troubles) or (profiled if uploaded.holds else uploaded)
+    verdicts = standing_of(ready, None, stalled).by_type() | {C.UPLOADED: uploaded, C.PROFILED: profiled}
+    status = ReferenceDatasetStatus(
+        observed_generation=meta.generation,
+        conditions=conditions_of(verdicts, meta.generation, now, previous.conditions),
+        job=world.job["metadata"]["name"] if world.job else None,
+    )
+    report = world.report
+    if report is None:
+        # Last known facts stay while the store is silent.
+        names = ("state", "records", "partner_record_count", "content_hash", "profile_hash", "closed_at")
+        kept = {name: getattr(previous, name) for name in names}
+        return status.model_copy(update=kept | {"state": previous.state or "Pending"})
+    facts = {
+        "state": _STATES[report.state],
+        "records": report.records,
+        "partner_record_count": report.partner_record_count,
+        "content_hash": report.content_hash,
+        "profile_hash": report.profile_hash,
+        "closed_at": report.closed_at,
+    }
+    return status.model_copy(update=facts)
+
+
+def _uploaded(world: World) -> Verdict:
+    """Whether the data are complete and immutable in the store."""
+    entry, spec = world.entry, world.dataset.spec
+    if entry is None:
+        return unknown(Reason.STORE_NOT_READY, "There is no store to ask yet")
+    if isinstance(entry, Silence):
+        return unknown(Reason.STORE_NOT_READY, entry.message)
+    if isinstance(entry, Refusal):
+        reason = Reason.COUNT_MISMATCH if entry.status == 409 else Reason.REFUSED_BY_STORE
+        return no(reason, f"The store says: {entry.message}")
+    if entry.state == "open":
+        if spec.closed and entry.message:
+            return no(Reason.COUNT_MISMATCH, f"The store says: {entry.message}")
+        return no(
+            Reason.WAITING_FOR_DATA, f"Upload to dataset {entry.name} of the model, then set spec.closed"
+        )
+    if entry.state == "failed":
+        return no(Reason.REFERENCE_FAILED, f"The store says: {entry.message or 'the dataset cannot be used'}")
+    return yes(Reason.CLOSED, f"{entry.records} rows, immutable")
+
+
+def _profiled(world: World) -> Verdict:
+    """Whether the store has the profile; the Job's end alone proves nothing."""
+    report = world.report
+    if report is None or report.content_hash is None:
+        return no(Reason.WAITING_FOR_DATA, "A dataset is profiled when it is closed")
+    if report.state == "profiled":
+        return yes(Reason.PROFILED, "The store has the profile")
+    if world.job is None:
+        return no(Reason.PROFILING, "The Job is about to be made")
+    name = world.job["metadata"]["name"]
+    why = trouble_of(world.pods, f"job/{name}")
+    if (failed := job_condition(world.job, "Failed")) is not None:
+        because = why.message if why else str(failed.get("reason", ""))
+        text = (
+            f"Job {name} gave up: {because}. It is made anew an hour after it failed, or when it is deleted"
+        )
+        return no(Reason.PROFILE_FAILED, text)
+    return why or no(Reason.PROFILING, f"Job {name} is at work")
+
+
+def _given_up(uploaded: Verdict, profiled: Verdict) -> Verdict | None:
+    for verdict in (uploaded, profiled):
+        if verdict.reason in (Reason.PROFILE_FAILED, Reason.REFERENCE_FAILED, Reason.COUNT_MISMATCH):
+            return yes(verdict.reason, verdict.message)
+    return None
+
+
+def job_condition(job: Manifest, type_: str) -> Manifest | None:
+    """A condition of a Job that is True."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return next((c for c in conditions if c.get("type") == type_ and c.get("status") == "True"), None)
