@@ -248,5 +248,4 @@ def _same_type(a: pa.DataType, b: pa.DataType) -> bool:
     """Delta has one text and one time type: what differs only in the view is the same."""
     if pa.types.is_string(b) or pa.types.is_large_string(b):
         return pa.types.is_string(a) or pa.types.is_large_string(a) or pa.types.is_string_view(a)
-    same: bool = a == b
-    return same
+    return a.equals(b) is True
