@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from testbed.cache import write_atomically
@@ -36,6 +36,11 @@ class ApiClient:
     certificate: Path
     key: Path
     timeout_seconds: float = 10.0
+
+    @classmethod
+    def of_administrator(cls, url: str, certificates: Path) -> Self:
+        """With every right, from a cluster's folder of certificates."""
+        return cls(url, certificates / "ca.crt", certificates / "admin.crt", certificates / "admin.key")
 
     def get(self, path: str) -> Any:
         """The object or list at `path`."""

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from ipaddress import IPv4Address
 from pathlib import Path
+from signal import SIGKILL
 from types import TracebackType
 from typing import Self
 
@@ -119,10 +120,10 @@ class ApiServer:
     @property
     def client(self) -> ApiClient:
         """A small client with the administrator's rights."""
-        return ApiClient(self.url, self.ca_certificate, self.client_certificate, self.client_key)
+        return ApiClient.of_administrator(self.url, self._plane.certificates)
 
-    def stop_apiserver(self, signal: int = 15) -> None:
-        """The API goes away, as in an upgrade; what is stored stays. `signal=9`: without a goodbye."""
+    def stop_apiserver(self, signal: int = SIGKILL) -> None:
+        """The API goes away at once; what is stored stays. With SIGTERM it takes seconds to say goodbye."""
         self._orders.stop("kube-apiserver", signal)
 
     def start_apiserver(self) -> None:

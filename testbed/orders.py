@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from testbed.errors import SetupError
+from testbed.errors import SetupError, tail
 
 SUPERVISOR = Path(__file__).with_name("supervisor.py")
 
@@ -20,15 +20,18 @@ SUPERVISOR = Path(__file__).with_name("supervisor.py")
 class Orders:
     """A running supervisor. Safe to use from several threads."""
 
-    def __init__(self, command: Sequence[str] | None = None) -> None:
+    def __init__(self, command: Sequence[str] | None = None, errors: Path | None = None) -> None:
         self._lock = threading.Lock()
-        self._process = subprocess.Popen(
-            # Unbuffered input: select() must see what readline() has not taken yet.
-            command or [sys.executable, "-I", "-S", "-u", str(SUPERVISOR)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C goes to the caller, who then stops things in order
-        )
+        self._errors = errors
+        with contextlib.ExitStack() as opened:
+            self._process = subprocess.Popen(
+                # Unbuffered input: select() must see what readline() has not taken yet.
+                command or [sys.executable, "-I", "-S", "-u", str(SUPERVISOR)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=opened.enter_context(errors.open("ab")) if errors else None,
+                start_new_session=True,  # Ctrl-C goes to the caller, who then stops things in order
+            )
 
     def start(
         self,
@@ -77,7 +80,8 @@ class Orders:
                 line = b""
         if not line:
             raise SetupError(
-                "The cluster's programs have ended with the process that watched over them; start it again."
+                "The cluster's programs have ended with the process that watched over them; start it again.\n"
+                + (tail(self._errors) if self._errors else "")
             )
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:

@@ -1,0 +1,79 @@
+"""Reads of our Dockerfiles what the quick build needs: the extra, and the last stage, which may only COPY."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed.cache import content_key
+from testbed.errors import SetupError
+
+DEPENDENCIES = "dependencies"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A COPY line: a file or folder of the project, and where it goes in the image."""
+
+    source: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Dockerfile:
+    """`extra`: of pyproject.toml, what the dependencies are. `copies`: our code."""
+
+    path: Path
+    text: str
+    extra: str
+    copies: tuple[Copy, ...]
+
+    def dependencies_key(self, project: Path) -> str:
+        """Changes when the dependency layer must be built again, and not when only code has changed."""
+        extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        before, _, _ = self.text.rpartition("\nFROM ")
+        return content_key(before, "\n".join(extras[self.extra]), project / "constraints.txt")
+
+
+def parse(path: Path) -> Dockerfile:
+    """Raises SetupError when the file is not made the way its first comment says."""
+    text = path.read_text()
+    instructions = [
+        line.split(None, 1)
+        for line in re.sub(r"\\\n", " ", text).splitlines()
+        if line.strip() and not line.lstrip().startswith("#")
+    ]
+    stages = [number for number, words in enumerate(instructions) if words[0] == "FROM"]
+    if len(stages) < 2 or instructions[stages[-1]][1].strip() != DEPENDENCIES:
+        raise SetupError(f"{path}: the last stage must be `FROM {DEPENDENCIES}`.")
+    copies = []
+    for words in instructions[stages[-1] + 1 :]:
+        operands = words[1].split()
+        if words[0] != "COPY" or len(operands) != 2 or operands[0].startswith("--"):
+            raise SetupError(
+                f"{path}: the last stage may only `COPY SOURCE TARGET`, not `{' '.join(words)}`."
+            )
+        copies.append(Copy(*operands))
+    extra = re.search(r"^ARG EXTRA=(\S+)$", text, re.MULTILINE)
+    if not extra:
+        raise SetupError(
+            f"{path}: `ARG EXTRA=…` must name the extra of pyproject.toml with the dependencies."
+        )
+    return Dockerfile(path, text, extra[1], tuple(copies))
+
+
+def code_files(project: Path, copies: tuple[Copy, ...]) -> dict[str, tuple[bytes, int]]:
+    """What the COPY lines put into an image: path → content and mode. No bytecode, no editor's leavings."""
+    files = {}
+    for copy in copies:
+        source, target = project / copy.source, copy.target.lstrip("/")
+        found = [source] if source.is_file() else sorted(each for each in source.rglob("*") if each.is_file())
+        if not found:
+            raise SetupError(f"{copy.source} is to be copied into an image, but there is nothing.")
+        for file in found:
+            relative = file.relative_to(source)
+            if "__pycache__" in file.parts or any(part.startswith(".") for part in relative.parts):
+                continue
+            name = target if source.is_file() else f"{target}/{relative}"
+            files[name] = (file.read_bytes(), 0o755 if file.stat().st_mode & 0o100 else 0o644)
+    return files
