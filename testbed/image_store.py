@@ -80,6 +80,14 @@ class ImageStore:
             raise SetupError(f"The node could not import {image.name}:\n{said[-1500:]}")
         return sent
 
+    def load_archive(self, archive: Path) -> None:
+        """Imports an archive made by Docker, buildah or skopeo."""
+        with archive.open("rb") as file:
+            command = [*self._prefix, "images", "import", "-"]
+            finished = subprocess.run(command, stdin=file, capture_output=True, text=True, check=False)
+        if finished.returncode:
+            raise SetupError(f"The node could not import {archive}:\n{finished.stderr[-1500:]}")
+
     def _lines(self, *arguments: str) -> list[str]:
         return self._checked(*arguments).split()
 

@@ -53,13 +53,17 @@ class ImageRef:
     def layout(self) -> Layout:
         return image_layout()
 
-    def save(self, path: Path) -> None:
-        """All of it as an OCI archive."""
-        if self.image is None:
-            subprocess.run(["docker", "save", "--output", str(path), self.name], check=True)
-        else:
-            with path.open("wb") as file:
-                write_archive(file, self.layout, self.image)
+    @contextlib.contextmanager
+    def archived(self) -> Iterator[Path]:
+        """All of it in one file, for whoever cannot take less; gone when the block ends."""
+        with tempfile.TemporaryDirectory(prefix="modelwarden-image-") as folder:
+            path = Path(folder) / f"{self.tag}.tar"
+            if self.image is None:
+                subprocess.run(["docker", "save", "--output", str(path), self.name], check=True)
+            else:
+                with path.open("wb") as file:
+                    write_archive(file, self.layout, self.image)
+            yield path
 
 
 def image_layout() -> Layout:

@@ -152,6 +152,7 @@ def proxy_arguments(config: NodeConfig) -> Sequence[str]:
         f"--hostname-override={config.node}",
         "--proxy-mode=nftables",
         f"--cluster-cidr={config.network.pods}",
+        "--nftables-min-sync-period=200ms",  # the default of a second is a second's wait for every new pod
         # The table of connections is the machine's, not the namespace's: leave its limits alone.
         "--conntrack-max-per-core=0",
         "--conntrack-tcp-timeout-established=0s",

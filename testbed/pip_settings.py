@@ -63,7 +63,8 @@ def translated(settings: dict[str, str], environment: dict[str, str]) -> PipSett
     certificates = Path(found) if found and Path(found).is_file() else None
     if certificates:
         chosen["cert"] = CERTIFICATES
-    links, mounts = [], []
+    links: list[str] = []
+    mounts: list[tuple[Path, str]] = []
     for link in chosen.get("find-links", "").split():
         if Path(link).is_dir():
             mounts.append((Path(link), f"/build/wheels-{len(mounts)}"))

@@ -1,4 +1,4 @@
-"""Processes known by number and start time, and cgroups as lists of processes. Linux only.
+"""Processes known by number and start time; and cgroups, which Linux has, as lists of processes.
 
 A number alone is never trusted: the kernel gives it to another process one day.
 """
@@ -6,7 +6,9 @@ A number alone is never trusted: the kernel gives it to another process one day.
 import contextlib
 import os
 import signal
+import subprocess
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,17 +24,27 @@ class Process:
     """A process that cannot be mistaken for a later one of the same number."""
 
     pid: int
-    started: int  # clock ticks since boot
+    started: int | str  # clock ticks since boot; without /proc, as ps says it
 
     @classmethod
     def of(cls, pid: int) -> Self | None:
         """The process that has this number now; None if there is none, or only its corpse."""
+        if not Path("/proc/self/stat").exists():
+            return cls._asked_of_ps(pid)
         try:
             stat = Path(f"/proc/{pid}/stat").read_text()
         except (FileNotFoundError, ProcessLookupError):
             return None
         state, *fields = stat.rpartition(")")[2].split()  # the name before it may hold anything
         return None if state in "ZX" else cls(pid, int(fields[18]))
+
+    @classmethod
+    def _asked_of_ps(cls, pid: int) -> Self | None:
+        command = ["ps", "-o", "state=,lstart=", "-p", str(pid)]
+        state, _, started = subprocess.run(
+            command, capture_output=True, text=True, check=False
+        ).stdout.partition(" ")
+        return None if not started or state[0] in "ZX" else cls(pid, started.strip())
 
     def alive(self) -> bool:
         return Process.of(self.pid) == self
@@ -80,6 +92,17 @@ def members(name: str) -> set[int]:
             with contextlib.suppress(FileNotFoundError, OSError):
                 found.update(int(line) for line in file.read_text().split())
     return found - {0}
+
+
+def resident_bytes(pids: Iterable[int]) -> int:
+    """Memory the processes take together; what they share is counted once."""
+    total = 0
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += int(line.split()[1]) * 1024
+    return total
 
 
 def end_members(name: str) -> None:
