@@ -1,0 +1,120 @@
+"""A JSON request of 1000 inferences to validated Arrow columns: our parser against pydantic and `from_pylist`.
+
+Thirty features as measured elsewhere in the literature of such stacks: 20 floats, 6 integers, 4 texts.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+
+from benchmarks.harness import Case, here
+from modelwarden.resources.cell import identity_of
+from modelwarden.resources.monitoredmodel import MonitoredModel
+from modelwarden_server.schema.compiled import compile_schema
+from modelwarden_server.schema.parsed import Limits
+from modelwarden_server.schema.parser import Parser
+
+ROWS = 1000
+REPEATS = 10
+TYPES = {"FLOAT": 20, "INTEGER": 6, "STRING": 4}
+
+
+def cases() -> Sequence[Case]:
+    """The one case of this file."""
+    names = _names()
+    body = _body(names)
+    parser = Parser(compile_schema(identity_of(_model(names))))
+    limits = Limits(rows=ROWS, string_length=1000, latest=2**62)
+    peer = _PydanticParser(names)
+
+    def ours() -> int:
+        for _ in range(REPEATS):
+            if parser.parse(body, limits).rows.num_rows != ROWS:
+                raise AssertionError("a row of the benchmark was refused")
+        return REPEATS * ROWS
+
+    def theirs() -> int:
+        for _ in range(REPEATS):
+            peer.parse(body)
+        return REPEATS * ROWS
+
+    return [
+        Case("parse JSON into columns", "pydantic + from_pylist", "rows", here(ours), here(theirs), target=4)
+    ]
+
+
+def _names() -> dict[str, str]:
+    return {f"{kind.lower()}_{i}": kind for kind, count in TYPES.items() for i in range(count)}
+
+
+def _body(names: dict[str, str]) -> bytes:
+    rng = random.Random(7)
+    value: dict[str, Any] = {
+        "FLOAT": rng.random,
+        "INTEGER": lambda: rng.randrange(10_000),
+        "STRING": lambda: rng.choice(["alpha", "beta", "gamma"]),
+    }
+    rows = [
+        {
+            "partner_inference_id": f"row-{i}",
+            "inference_timestamp": "2026-01-02T03:04:05.678901+00:00",
+            "inference_data": {name: value[kind]() for name, kind in names.items()} | {"score": rng.random()},
+        }
+        for i in range(ROWS)
+    ]
+    return json.dumps(rows).encode()
+
+
+def _model(names: dict[str, str]) -> MonitoredModel:
+    inputs = [
+        {
+            "name": name,
+            "valueType": kind,
+            "stage": "PIPELINE_INPUT",
+            "position": i,
+            "categorical": kind == "STRING",
+        }
+        for i, (name, kind) in enumerate(names.items())
+    ]
+    outputs = [
+        {"name": "score", "valueType": "FLOAT", "stage": "PREDICTED_VALUE", "attributeLink": "truth"},
+        {"name": "truth", "valueType": "FLOAT", "stage": "GROUND_TRUTH", "attributeLink": "score"},
+    ]
+    return MonitoredModel.model_validate(
+        {
+            "metadata": {"name": "bench", "namespace": "bench"},
+            "spec": {
+                "inputType": "TABULAR",
+                "outputType": "REGRESSION",
+                "attributes": inputs + outputs,
+                "storage": {"persistentVolumeClaim": {"size": "1Gi"}},
+            },
+        }
+    )
+
+
+class _PydanticParser:
+    """The usual stack: a typed model, its values as dicts, a table from the dicts."""
+
+    def __init__(self, names: dict[str, str]) -> None:
+        python = {"FLOAT": float, "INTEGER": int, "STRING": str}
+        arrow = {"FLOAT": pa.float64(), "INTEGER": pa.int64(), "STRING": pa.string()}
+        fields: dict[str, Any] = {name: (python[kind], ...) for name, kind in names.items()}
+        data = create_model("Data", __config__=ConfigDict(extra="forbid"), **fields, score=(float, ...))
+        row: Any = create_model(
+            "Row",
+            __config__=ConfigDict(extra="forbid"),
+            partner_inference_id=(str, ...),
+            inference_timestamp=(str, ...),
+            inference_data=(data, ...),
+        )
+        self._rows: TypeAdapter[list[BaseModel]] = TypeAdapter(list[row])
+        self._schema = pa.schema([(n, arrow[k]) for n, k in names.items()] + [("score", pa.float64())])
+
+    def parse(self, body: bytes) -> pa.Table:
+        rows = self._rows.validate_json(body)
+        return pa.Table.from_pylist([row.model_dump()["inference_data"] for row in rows], schema=self._schema)

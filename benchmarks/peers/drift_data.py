@@ -1,0 +1,23 @@
+"""The rows that every drift benchmark sees: 24 normals with small shifts and 6 geometric categories. numpy only."""
+
+import numpy as np
+
+ROWS = 1_000_000
+REFERENCE_ROWS = 100_000
+NUMERIC = tuple(f"n{i}" for i in range(24))
+CATEGORICAL = tuple(f"c{i}" for i in range(6))
+
+Frame = dict[str, np.ndarray]
+
+
+def frames() -> tuple[Frame, Frame]:
+    """The reference and the rows to be compared with it, column by column, the same at every call."""
+    return _frame(REFERENCE_ROWS, seed=1, shift=0.0), _frame(ROWS, seed=2, shift=0.01)
+
+
+def _frame(rows: int, seed: int, shift: float) -> Frame:
+    rng = np.random.default_rng(seed)
+    numbers = {name: rng.normal(shift * i, 1, rows) for i, name in enumerate(NUMERIC)}
+    names = np.array([f"value-{i}" for i in range(12)], dtype=object)
+    texts = {name: names[np.minimum(rng.geometric(0.4 - shift, rows), 12) - 1] for name in CATEGORICAL}
+    return numbers | texts
