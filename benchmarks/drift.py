@@ -1,5 +1,5 @@
-"""PSI, KL and JS of a million rows and 30 columns against a reference: ours from raw rows, and from partials; the
-peer's preset with PSI.
+"""PSI, KL and JS of a million rows and 30 columns against a reference: ours from raw rows, and from partials;
+the peer's preset with PSI.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ METRICS = (Metric.PSI, Metric.KL, Metric.JS)
 
 
 def cases() -> Sequence[Case]:
-    """Cold, from rows in memory; and as a window query answers, from what was folded when the rows came in."""
+    """Cold, from rows in memory; and as a query answers, from what was folded when the rows came in."""
     reference, current = (pa.table(frame) for frame in frames())
     columns = [Column(name, "FLOAT", "PIPELINE_INPUT") for name in NUMERIC]
     columns += [Column(name, "STRING", "PIPELINE_INPUT", categorical=True) for name in CATEGORICAL]

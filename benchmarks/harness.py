@@ -1,7 +1,7 @@
 """Times two ways of doing the same work, turn by turn, and keeps what it measured.
 
-CPU seconds of the process are the figure: wall time on a shared machine is noise. Ours and the peer's take turns, so
-that a slow minute hits both. Must not know what is measured.
+CPU seconds of the process are the figure: wall time on a shared machine is noise. Ours and the peer's take
+turns, so that a slow minute hits both. Must not know what is measured.
 """
 
 import json

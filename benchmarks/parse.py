@@ -1,6 +1,6 @@
-"""A JSON request of 1000 inferences to validated Arrow columns: our parser against pydantic and `from_pylist`.
+"""A JSON request of 1000 inferences to validated Arrow columns: ours against pydantic and `from_pylist`.
 
-Thirty features as measured elsewhere in the literature of such stacks: 20 floats, 6 integers, 4 texts.
+Thirty features: 20 floats, 6 integers, 4 texts.
 """
 
 import json
