@@ -19,7 +19,7 @@ class ValueProblem(ValueError):  # noqa: N818 - it is a problem of the sender's,
     """Why a value is not taken, as a sentence to follow the name of its attribute."""
 
 
-def whole(value: float) -> int:
+def whole(value: int | float) -> int:
     """An integer, which may have come as a float: pandas makes 1.0 of 1 when its neighbours are missing."""
     if isinstance(value, float) and not value.is_integer():  # NaN and infinity are not whole either
         raise ValueProblem("must be a whole number")
@@ -28,7 +28,7 @@ def whole(value: float) -> int:
     return int(value)
 
 
-def id_text(value: float | str) -> str:
+def id_text(value: int | float | str) -> str:
     """An id as text: a number's digits, without a fraction if it is whole, so 7, 7.0 and "7" are one id."""
     if isinstance(value, str):
         return value

@@ -247,5 +247,5 @@ def _add_action(file: DataFile, now_ms: int) -> AddAction:
 def _same_type(a: pa.DataType, b: pa.DataType) -> bool:
     """Delta has one text and one time type: what differs only in the view is the same."""
     if pa.types.is_string(b) or pa.types.is_large_string(b):
-        return pa.types.is_string(a) or pa.types.is_large_string(a) or pa.types.is_string_view(a)
-    return a.equals(b) is True
+        return bool(pa.types.is_string(a) or pa.types.is_large_string(a) or pa.types.is_string_view(a))
+    return bool(a.equals(b))

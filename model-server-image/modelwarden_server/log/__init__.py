@@ -1,0 +1,1 @@
+"""Where an accepted row first becomes durable. One protocol, several logs; this version has segment files."""

@@ -1,0 +1,95 @@
+"""What the store asks of a log, whatever it is made of.
+
+Records have sequence numbers without gaps, in the order of `append`. A record is durable before its
+future is done, and is read back unchanged until it is cut.
+"""
+
+import enum
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Kind(enum.IntEnum):
+    """Which table a record's rows belong to."""
+
+    INFERENCES = 1
+    GROUND_TRUTH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One entry: rows of one table as an Arrow IPC message (empty if there are none), and what goes with all.
+
+    `arrival` is microseconds since 1970; `sampled_out` counts rows that were acknowledged with this record
+    but left out by sampling; `sequence` is given by the log.
+    """
+
+    kind: Kind
+    rows: int
+    payload: bytes | memoryview
+    arrival: int
+    generation: int
+    sampled_out: int = 0
+    sequence: int = 0
+
+
+class LogFullError(Exception):
+    """No room for the record: nothing of it is kept, later ones may succeed. A 503 with Retry-After."""
+
+
+class LogFailedError(Exception):
+    """The log cannot promise durability any more: the process must stop acknowledging and start anew."""
+
+
+class LogDamagedError(Exception):
+    """Acknowledged records cannot be read. The message says which, in which file, at which byte."""
+
+
+class Log(Protocol):
+    """A log of records."""
+
+    @property
+    def identity(self) -> str:
+        """A name that no other log has: positions of another log mean nothing here."""
+        ...
+
+    @property
+    def durable(self) -> int:
+        """The highest sequence number that is durable, 0 if there is none."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """The lowest sequence number that can still be read; `durable + 1` if there is none."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        ...
+
+    @property
+    def segments(self) -> int:
+        """Files on the disk."""
+        ...
+
+    def append(self, records: list[Record]) -> Future[int]:
+        """Append the records together; the future gives the last one's sequence number once all are durable.
+
+        The future fails with LogFullError or LogFailedError. Never blocks on the disk.
+        """
+        ...
+
+    def read(self, after: int) -> Iterator[Record]:
+        """The durable records above `after`, in order. Raises LogDamagedError."""
+        ...
+
+    def cut(self, through: int) -> None:
+        """Records up to `through` are in the tables: they need not be kept."""
+        ...
+
+    def close(self) -> None:
+        """Make durable what was appended, then release the files."""
+        ...
