@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from testbed.cluster import Cluster
+
 
 class KubectlError(RuntimeError):
     """kubectl failed; the message is what it said."""
@@ -25,19 +27,14 @@ class NotInTimeError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kubectl:
-    """One cluster, through one kubectl.
+    """One cluster, through one kubectl."""
 
-    Args:
-        program: the kubectl to run.
-        access: how it finds the cluster: `--kubeconfig …` or `--context …`.
-    """
-
-    program: str
-    access: tuple[str, ...]
+    program: Path
+    kubeconfig: Path
 
     def command(self, *arguments: str) -> list[str]:
         """The command line for a subprocess of one's own."""
-        return [self.program, *self.access, *arguments]
+        return [str(self.program), "--kubeconfig", str(self.kubeconfig), *arguments]
 
     def run(self, *arguments: str, given: str | None = None, seconds: float = 60) -> str:
         """kubectl's standard output. Raises KubectlError with its standard error."""
@@ -64,6 +61,11 @@ class Kubectl:
         """All objects of a kind in a namespace."""
         shown = self.run("get", kind, "--namespace", namespace, "--output", "json")
         return list(json.loads(shown)["items"])
+
+
+def kubectl_of(cluster: Cluster) -> Kubectl:
+    """The kubectl that belongs to a cluster of the testbed."""
+    return Kubectl(cluster.programs / "kubectl", cluster.kubeconfig)
 
 
 @dataclass(frozen=True)

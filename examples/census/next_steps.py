@@ -1,0 +1,29 @@
+"""What to try once the demo has run: commands that work as they stand.
+
+What this module must not do: run them.
+"""
+
+from examples.census.report import Reach
+
+PYTHON = ".venv/bin/python"
+
+
+def next_steps(reach: Reach, namespace: str, model: str) -> str:
+    """The text that a kept demo ends with."""
+    return f"""
+How to reach it (also in .demo/summary.json)
+  export KUBECONFIG={reach.kubeconfig}
+  export MODELWARDEN_URL={reach.url} MODELWARDEN_KEY={reach.key}
+  tables: {reach.tables}
+
+What to try next
+  kubectl -n {namespace} describe mmodel {model}              # what the operator knows, and why
+  kubectl explain mmodel.spec.monitoring                    # every field is described
+  .venv/bin/modelwarden status                              # what the model's server says of itself
+  .venv/bin/modelwarden drift RELP AGEP SCHL --by month     # the same numbers, by HTTP
+  kubectl -n {namespace} patch mmodel {model} --type merge \\
+    -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts
+  kubectl -n {namespace} delete pod -l modelwarden.dev/model={model}   # an acknowledged row is never lost
+  {PYTHON} -c "import deltalake; print(deltalake.DeltaTable('{reach.tables}/inferences').to_pandas().head())"
+  make demo-down                                            # removes all of it
+"""

@@ -1,0 +1,99 @@
+"""The census model as an object in a cluster: applied, waited for, closed, deleted; through kubectl alone.
+
+What this module must not do: send rows, or read tables.
+"""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from examples.census.kubectl import Kubectl, Waiting, condition, kubectl_of, wait_for
+from testbed.cluster import Cluster
+from testbed.progress import Reporter
+
+HERE = Path(__file__).parent
+MODEL = "employment"
+DATASET = "employment-2015"
+READY_SECONDS, PROFILE_SECONDS, STATUS_SECONDS, DELETE_SECONDS = 180.0, 180.0, 150.0, 120.0
+
+
+@dataclass(frozen=True)
+class WatchedModel:
+    """The MonitoredModel and its ReferenceDataset in one namespace."""
+
+    cluster: Cluster
+    namespace: str
+    reporter: Reporter
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """The kubectl of its cluster."""
+        return kubectl_of(self.cluster)
+
+    def apply(self) -> None:
+        """Applies both objects and waits until the model's store takes in rows."""
+        with self.reporter.step("kubectl apply model.yaml, reference.yaml; the store starts") as step:
+            for file in ("model.yaml", "reference.yaml"):
+                self.kubectl.apply(HERE / file, "--namespace", self.namespace)
+            waiting = Waiting(READY_SECONDS, heard=lambda now: step.advance(0, None, now))
+            wait_for("the model is Ready", lambda: condition(self.model(), "Ready"), waiting)
+
+    def model(self) -> dict[str, Any] | None:
+        """The MonitoredModel as the API server has it."""
+        return self.kubectl.get("monitoredmodel", MODEL, self.namespace)
+
+    def dataset(self) -> dict[str, Any] | None:
+        """The ReferenceDataset as the API server has it."""
+        return self.kubectl.get("referencedataset", DATASET, self.namespace)
+
+    def model_id(self) -> str:
+        """The id under which the v3 API knows the model."""
+        return str(((self.model() or {}).get("status") or {})["modelId"])
+
+    def key(self) -> str:
+        """The cell's key, as its owners read it."""
+        secret = self.kubectl.get("secret", f"{MODEL}-key", self.namespace) or {}
+        return base64.b64decode(secret["data"]["key"]).decode()
+
+    def close_reference(self, rows: int) -> None:
+        """Asks for the dataset to be closed with so many rows, and waits until it is profiled."""
+        with self.reporter.step("Close the reference; a Job profiles it") as step:
+            wish = json.dumps({"spec": {"closed": True, "totalRecordCount": rows}})
+            self.kubectl.run(
+                "patch",
+                "referencedataset",
+                DATASET,
+                "--namespace",
+                self.namespace,
+                "--type",
+                "merge",
+                "--patch",
+                wish,
+            )
+            waiting = Waiting(PROFILE_SECONDS, heard=lambda now: step.advance(0, None, now))
+            wait_for("the reference is profiled", lambda: condition(self.dataset(), "Ready"), waiting)
+
+    def wait_for_rows(self, acknowledged: int) -> None:
+        """Waits until the status tells of so many rows, all of them stored, and of a verdict on drift."""
+        with self.reporter.step(
+            "The status catches up (data facts are written at most once a minute)"
+        ) as step:
+            waiting = Waiting(STATUS_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
+            wait_for("the status tells of all rows", lambda: self._told(acknowledged), waiting)
+
+    def delete(self) -> None:
+        """Deletes both objects and waits until they are gone; the claim stays (Retain)."""
+        with self.reporter.step("kubectl delete the model"):
+            for kind, name in (("referencedataset", DATASET), ("monitoredmodel", MODEL)):
+                self.kubectl.run(
+                    "delete", kind, name, "--namespace", self.namespace, "--wait", seconds=DELETE_SECONDS
+                )
+
+    def _told(self, acknowledged: int) -> tuple[bool, str]:
+        status = (self.model() or {}).get("status") or {}
+        rows, drift = status.get("rows") or {}, status.get("drift") or {}
+        so = rows.get("stored") == rows.get("acknowledged") == acknowledged and drift.get("state") == "Ok"
+        stored, state = rows.get("stored", 0), drift.get("state", "unknown")
+        return so, f"{stored:,} of {acknowledged:,} rows stored, drift {state}"
