@@ -52,7 +52,7 @@ class Told:
 
 
 def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> Told:
-    """Uploads the reference, replays the years, and asks what came of it; `folder` is for a copy of the tables."""
+    """Uploads the reference, replays the years, asks what came of it. `folder`: for a copy of the tables."""
     reporter = model.reporter
     with reporter.step(f"Upload {story.reference.num_rows:,} people of 2015 as the reference"):
         reference_rows = replay.upload_reference(cell, story.reference, DATASET)
