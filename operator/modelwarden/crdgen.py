@@ -142,25 +142,23 @@ def _limit_keys(node: Schema, names: Mapping[str, Any]) -> None:
 
 def _property(raw: Mapping[str, Any], definitions: Mapping[str, Schema], place: _Place) -> Schema:
     node = _node(raw, definitions, place)
-    default = _minimal(raw.get("default"), node)
+    default = _spelt_out(raw.get("default"), node)
     # A zero value means the same as absence, so it is not written into objects.
     if default or (default == {} and _has_defaults(node)):
         node["default"] = default
     return node
 
 
-def _minimal(value: Any, node: Schema) -> Any:
-    """A default without what the defaults of its members say already."""
+def _spelt_out(value: Any, node: Schema) -> Any:
+    """A default without its zero values, else whole: the API server checks it before it fills in members."""
     if not isinstance(value, dict):
         return value
-    kept = {}
-    for name, member in value.items():
-        own = node["properties"][name]
-        smaller = _minimal(member, own)
-        is_model = isinstance(smaller, dict) and "properties" in own
-        if smaller != own.get("default") and (smaller or is_model):
-            kept[name] = smaller
-    return kept
+    members = {name: _spelt_out(member, node["properties"][name]) for name, member in value.items()}
+    return {
+        name: member
+        for name, member in members.items()
+        if member or (member == {} and "properties" in node["properties"][name])
+    }
 
 
 def _has_defaults(node: Schema) -> bool:

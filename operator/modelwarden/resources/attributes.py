@@ -206,23 +206,3 @@ class Attribute(ResourceModel):
             ),
         )
     )
-
-
-# Everything but labels and sensitivity: what is stored already was read by these. The second part is what
-# absence means, where writing that down explicitly is no change.
-FROZEN_FIELDS = {
-    "valueType": None,
-    "stage": None,
-    "position": None,
-    "categorical": "false",
-    "minRange": None,
-    "maxRange": None,
-    "monitorForBias": "false",
-    "bins": "[]",
-    "isUnique": "false",
-    "isPositivePredictedAttribute": "false",
-    "attributeLink": None,
-    "tokenAttributeLink": None,
-    "gtClassLink": None,
-    "implicit": "false",
-}

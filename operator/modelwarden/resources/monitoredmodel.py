@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from modelwarden.resources.attributes import (
-    FROZEN_FIELDS,
     MAX_ATTRIBUTES,
     Attribute,
     InputType,
     OutputType,
 )
 from modelwarden.resources.conditions import Condition
+from modelwarden.resources.frozen import frozen_attributes
 from modelwarden.resources.ingest import Ingest
 from modelwarden.resources.kind import Column, Kind, parse_as
 from modelwarden.resources.meta import API_VERSION, MAX_DEPENDENT_NAME, MAX_MODEL_NAME, ObjectMeta
@@ -34,33 +34,6 @@ Count = Annotated[int, Field(ge=0)]
 StatusText = Annotated[str, StringConstraints(max_length=2048)]
 
 _NEW_MODEL = "it decides how stored data are read; make a new model instead"
-
-
-def _frozen(field: str, absent: str | None) -> Rule:
-    value = f"a.?{field}" + ("" if absent is None else f".orValue({absent})")
-    return Rule(
-        rule=f"self.map(a, {value}) == oldSelf.map(a, {value})",
-        message=f"{field} of an attribute cannot be changed once the model exists: make a new model instead",
-    )
-
-
-def _frozen_attributes() -> tuple[Rule, ...]:
-    # Compared in order: the cost of looking each one up in the old list is over the API server's budget.
-    names = Rule(
-        rule="self.map(a, a.name) == oldSelf.map(a, a.name)",
-        message="attributes cannot be added, removed, renamed or reordered once the model exists: make a"
-        " new model"
-        " instead",
-    )
-    fields = tuple(_frozen(field, absent) for field, absent in FROZEN_FIELDS.items())
-    categories = Rule(
-        rule="self.map(a, a.?categories.orValue([]).map(c, c.value))"
-        " == oldSelf.map(a, a.?categories.orValue([]).map(c, c.value))",
-        message="the values of categories cannot be changed, added, removed or reordered once the model"
-        " exists"
-        " (their labels can): make a new model instead",
-    )
-    return (names, *fields, categories)
 
 
 _RETENTION = cel_seconds("self.storage.retention")
@@ -105,7 +78,7 @@ class MonitoredModelSpec(ResourceModel):
     """Names of the classes of objects in images; the index is the class id."""
     attributes: Annotated[
         tuple[Attribute, ...],
-        Field(max_length=MAX_ATTRIBUTES, json_schema_extra=validations(*_frozen_attributes())),
+        Field(max_length=MAX_ATTRIBUTES, json_schema_extra=validations(*frozen_attributes())),
     ] = ()
     """The columns of the model: inputs, data beside the inputs, predictions and ground truth. Fixed once
     the object exists, but for labels and sensitivity."""
@@ -321,6 +294,11 @@ class MonitoredModel(ResourceModel):
                 message="metadata.name must start with a letter and hold only a-z, 0-9 and -: the model's"
                 " Service has"
                 " the same name",
+            ),
+            Rule(
+                rule="!(self.metadata.name in ['default', 'kubernetes']) && !self.metadata.name.endsWith('-server')",
+                message="metadata.name is taken: namespaces have objects called default and kubernetes, and names"
+                " that end in -server are for the servers of models",
             ),
         )
     )
