@@ -8,11 +8,12 @@ import platform
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from testbed.cache import built_once, cache_folder, content_key
 from testbed.errors import SetupError
+from testbed.long_programs import Shown
 from testbed.progress import Reporter
 
 MODULE = Path(__file__).parent / "kubernetes"
@@ -54,7 +55,7 @@ def kubernetes(reporter: Reporter) -> Path:
             for package, target in (("./pause", "pause"), (".", "kubernetes")):
                 command = ["go", "build", "-v", "-trimpath", "-buildvcs=false", COMPILER_FLAGS]
                 command += ["-ldflags", " ".join(_linker_flags()), "-o", str(unfinished / target), package]
-                _run_go(command, lambda done, detail: step.advance(min(done, total), total, detail))
+                Shown(step, total).run(command, folder=MODULE, environment=_environment())
         for program in PROGRAMS:
             (unfinished / program).symlink_to("kubernetes")
 
@@ -66,12 +67,10 @@ def kubeconform(reporter: Reporter) -> Path:
     folder = cache_folder() / "kubeconform" / content_key(KUBECONFORM, go_version(), platform.machine())
 
     def build(unfinished: Path) -> None:
-        with reporter.step("Build kubeconform"):
+        with reporter.step("Build kubeconform") as step:
             environment = _environment() | {"GOBIN": str(unfinished)}
             command = ["go", "install", "-trimpath", COMPILER_FLAGS, KUBECONFORM]
-            finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-            if finished.returncode:
-                raise SetupError(f"kubeconform could not be built:\n{finished.stderr[-2000:]}")
+            Shown(step, 1).run(command, environment=environment)
 
     program = built_once(folder, build) / "kubeconform"
     link = kubernetes(reporter) / "kubeconform"
@@ -134,17 +133,3 @@ def _count_packages() -> int:
             "Check that GOPROXY (`go env GOPROXY`) can be reached, and run this again."
         )
     return len(listed.stdout.splitlines())
-
-
-def _run_go(command: list[str], progress: Callable[[int, str], None]) -> None:
-    """Runs a `go build -v`, which names each package when it starts to compile it."""
-    with subprocess.Popen(
-        command, cwd=MODULE, env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    ) as process:
-        assert process.stderr is not None
-        lines: list[str] = []
-        for line in process.stderr:
-            lines.append(line)
-            progress(len(lines), line.strip())
-    if process.returncode:
-        raise SetupError("Kubernetes could not be built:\n" + "".join(lines[-20:]))

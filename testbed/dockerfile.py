@@ -32,7 +32,8 @@ class Dockerfile:
         """Changes when the dependency layer must be built again, and not when only code has changed."""
         extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         before, _, _ = self.text.rpartition("\nFROM ")
-        return content_key(before, "\n".join(extras[self.extra]), project / "constraints.txt")
+        instructions = "\n".join(line for line in before.splitlines() if not line.lstrip().startswith("#"))
+        return content_key(instructions, "\n".join(extras[self.extra]), project / "constraints.txt")
 
 
 def parse(path: Path) -> Dockerfile:

@@ -11,16 +11,17 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from testbed.base_image import base_image
-from testbed.cache import cache_folder, content_key, locked, write_atomically
+from testbed.cache import cache_folder, content_key, locked
 from testbed.dockerfile import DEPENDENCIES, Dockerfile, code_files, parse
-from testbed.errors import SetupError
-from testbed.oci import EPOCH, Blob, Image, Layout, write_archive, write_files
+from testbed.image_register import Register
+from testbed.long_programs import Shown
+from testbed.oci import EPOCH, Image, Layout, write_archive, write_files
 from testbed.packages import IMAGE_PROGRAMS, install, missing_packages
 from testbed.pip_settings import PipSettings, pip_settings
 from testbed.progress import Reporter
@@ -31,7 +32,7 @@ DOCKERFILES: dict[Which, str] = {
     "operator": "operator/Dockerfile",
     "model-server": "model-server-image/Dockerfile",
 }
-BUILD_LINES_EXPECTED = 60
+BUILD_LINES = 90  # that a build prints, about, for the progress bar
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def build(which: Which, reporter: Reporter, project: Path = PROJECT) -> ImageRef
     config["created"] = EPOCH
     layer = layout.write_layer(lambda file: write_files(file, files))
     tag = content_key(dependencies.manifest.digest, code)
-    return ImageRef(repository, tag, layout.write_image(f"{repository}:{tag}", config, [*layers, layer]))
+    image = layout.write_image(f"{repository}:{tag}", config, [*layers, layer])
+    Register(layout).note(which, tag, image)
+    return ImageRef(repository, tag, image)
 
 
 def docker_works() -> bool:
@@ -108,19 +111,16 @@ def _dependencies(dockerfile: Dockerfile, layout: Layout, project: Path, reporte
     base = base_image(layout, reporter)
     key = content_key(dockerfile.dependencies_key(project), base.name)
     name = f"localhost/modelwarden/{dockerfile.extra}-dependencies:{key}"
-    entry = layout.folder / "dependencies" / f"{key}.json"
+    group, register = f"{dockerfile.extra}-dependencies", Register(layout)
     with locked(
         layout.folder / f".{dockerfile.extra}.lock",
         lambda: reporter.say(f"Waiting: another run builds {name} …"),
     ):
-        if entry.exists():
-            image = Image(name, Blob.described(json.loads(entry.read_text())))
-            if layout.holds(image):
-                return image
+        if found := register.find(group, key, name):
+            return found
         install(missing_packages(IMAGE_PROGRAMS), reporter)
         image = _buildah(dockerfile, base, name, layout, project, reporter)
-        entry.parent.mkdir(exist_ok=True)
-        write_atomically(entry, json.dumps(image.manifest.descriptor()))
+        register.note(group, key, image)
     return image
 
 
@@ -128,42 +128,28 @@ def _buildah(
     dockerfile: Dockerfile, base: Image, name: str, layout: Layout, project: Path, reporter: Reporter
 ) -> Image:
     title = f"Build the dependencies of {dockerfile.path.relative_to(project)} (a minute, when they change)"
+    prefix = f"making-{dockerfile.extra}-"
+    for abandoned in layout.folder.glob(f"{prefix}*"):
+        shutil.rmtree(abandoned)
     with (
-        tempfile.TemporaryDirectory(prefix="build-", dir=layout.folder) as temporary,
+        tempfile.TemporaryDirectory(prefix=prefix, dir=layout.folder) as temporary,
         reporter.step(title) as step,
     ):
         work = Path(temporary)
         # By relative paths: buildah makes a name of the path, and names may hold less than paths.
         _view(layout, work / "base", base)
-        target = _view(layout, work / "built", None)
-        lines: list[str] = []
+        built = _view(layout, work / "built", None)
         # In a mount namespace of its own, so that nothing stays mounted, whatever happens.
-        storage = ["buildah", "--root", str(work / "root"), "--runroot", str(work / "run")]
-        enter = ["unshare", "--mount", "--fork", "--kill-child"]
-        pull = [*enter, *storage, "pull", "--quiet", "oci:base:latest"]
+        buildah = ["unshare", "--mount", "--fork", "--kill-child"]
+        buildah += ["buildah", f"--root={work}/root", f"--runroot={work}/run"]
+        shown = Shown(step, BUILD_LINES)
+        pulled = shown.run([*buildah, "pull", "--quiet", "oci:base:latest"], folder=work)
         with _secrets(work, pip_settings()) as secrets:
-            bud = [*enter, *storage, "bud", "--isolation=chroot", "--network=host", "--layers=false"]
-            bud += [f"--target={DEPENDENCIES}", f"--tag={name}", f"--file={dockerfile.path}", *secrets]
-            identifier = _run(pull, work, lines, lambda *_: None)
-            bud += [f"--build-arg=BASE_IMAGE={identifier}", str(project)]
-            _run(
-                bud,
-                work,
-                lines,
-                lambda done, what: step.advance(min(done, BUILD_LINES_EXPECTED), BUILD_LINES_EXPECTED, what),
-            )
-        push = [
-            *enter,
-            *storage,
-            "push",
-            "--quiet",
-            "--disable-compression",
-            "--format=oci",
-            name,
-            "oci:built:latest",
-        ]
-        _run(push, work, lines, lambda *_: None)
-        return layout.adopt(target / "index.json", name)
+            bud = [*buildah, "bud", "--isolation=chroot", "--network=host", "--layers=false", *secrets]
+            bud += [f"--target={DEPENDENCIES}", f"--tag={name}", f"--file={dockerfile.path}"]
+            shown.run([*bud, f"--build-arg=BASE_IMAGE={pulled}", str(project)], folder=work)
+        shown.run([*buildah, "push", "--quiet", "--format=oci", name, "oci:built:latest"], folder=work)
+        return layout.adopt(built / "index.json", name)
 
 
 def _view(layout: Layout, folder: Path, image: Image | None) -> Path:
@@ -195,22 +181,6 @@ def _secrets(folder: Path, settings: PipSettings) -> Iterator[list[str]]:
         config.unlink()
 
 
-def _run(command: list[str], folder: Path, lines: list[str], progress: Callable[[int, str], None]) -> str:
-    """Runs a program and gives the last line it prints. Its words go to `progress` while it works."""
-    first = len(lines)
-    with subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line)
-            progress(len(lines) - first, line.strip())
-    if process.returncode:
-        said = "".join(lines[first:][-15:])
-        raise SetupError(f"`{' '.join(word for word in command if '=' not in word)}` failed:\n{said}")
-    return lines[-1].strip() if len(lines) > first else ""
-
-
 def _docker_build(
     repository: str, dockerfile: Dockerfile, code: str, project: Path, reporter: Reporter
 ) -> ImageRef:
@@ -222,5 +192,5 @@ def _docker_build(
         command += [each for each in secrets if each.startswith("--secret")]
         command += [f"--build-arg=BASE_IMAGE={base}"] if base else []
         with reporter.step(f"docker build {dockerfile.path.relative_to(project)}") as step:
-            _run([*command, str(project)], project, [], lambda done, what: step.advance(done, None, what))
+            Shown(step, BUILD_LINES).run([*command, str(project)])
     return ref

@@ -12,12 +12,13 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 from testbed import namespaces
 from testbed.api_client import ApiClient, ApiError, wait_until
 from testbed.apiserver import write_credentials
 from testbed.binaries import kubernetes
-from testbed.cache import cache_folder, locked
+from testbed.cache import locked
 from testbed.control_plane import (
     DOMAIN,
     ControlPlane,
@@ -27,7 +28,9 @@ from testbed.control_plane import (
 )
 from testbed.dns import answers
 from testbed.errors import SetupError, tail
+from testbed.image_register import Register
 from testbed.image_store import ImageStore, keep_store, take_store
+from testbed.images import Which, image_layout
 from testbed.network import (
     NodeNetwork,
     choose_slot,
@@ -50,7 +53,7 @@ from testbed.node_config import (
     proxy_arguments,
     scheduler_arguments,
 )
-from testbed.oci import Layout, empty_config, write_files
+from testbed.oci import empty_config, write_files
 from testbed.orders import SUPERVISOR, Orders
 from testbed.packages import NODE_PROGRAMS, cni_plugins, install, missing_packages
 from testbed.processes import Process, end_members, make_cgroups, remove_cgroups
@@ -270,11 +273,12 @@ class _Start:
             self._start(orders, "containerd", ["containerd", "--config", f"{folder}/containerd-tidy.toml"])
             self._wait(store.answers, "containerd")
             store.forget_pods()
+            store.remove(sorted(each for each in store.images() if _is_forgotten(each)))
             orders.stop("containerd")
         self._start(orders, "containerd", ["containerd", "--config", f"{folder}/containerd.toml"])
         self._wait(store.answers, "containerd")
         if PAUSE_IMAGE not in store.images():
-            layout = Layout(cache_folder() / "images")
+            layout = image_layout()
             pause = (self.config.plane.programs / "pause").read_bytes()
             layer = layout.write_layer(lambda file: write_files(file, {"pause": (pause, 0o755)}))
             image = empty_config() | {"config": {"Entrypoint": ["/pause"], "User": "65535:65535"}}
@@ -300,6 +304,13 @@ class _Start:
         wait_until(
             condition, READY_SECONDS, lambda: f"{name} did not get ready. The end of {log}:\n{tail(log)}"
         )
+
+
+def _is_forgotten(name: str) -> bool:
+    """Whether an image is one of ours that the cache has given up: nobody will ask for it again."""
+    repository, _, tag = name.rpartition(":")
+    which = repository.removeprefix("localhost/modelwarden/")
+    return which in get_args(Which) and tag not in Register(image_layout()).keys(which)
 
 
 def _node_ready(record: Record) -> bool:
