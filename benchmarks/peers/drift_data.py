@@ -1,4 +1,4 @@
-"""The rows that every drift benchmark sees: 24 normals with small shifts, 6 geometric categories. numpy only."""
+"""The rows that every drift benchmark sees: 24 normals with small shifts, 6 geometric texts. numpy only."""
 
 import numpy as np
 
