@@ -69,6 +69,7 @@ class ApiServer:
             )
             self._orders = Orders()
             undo.callback(self._orders.close)
+            self._orders.remove_at_the_end(self.folder)
             write_credentials(self._plane)
             if self._audit:
                 (self.folder / "audit-policy.json").write_text(json.dumps(AUDIT_POLICY))

@@ -135,6 +135,15 @@ def disconnect(network: NodeNetwork) -> None:
     subprocess.run(["nft", "delete", "table", "ip", network.table], capture_output=True, check=False)
 
 
+def disconnect_unknown(known: Collection[int]) -> None:
+    """Removes what clusters made whose records are lost: all of ours but the known slots'."""
+    tables = json.loads(_run("nft", "--json", "list", "tables"))["nftables"]
+    names = [each["table"]["name"] for each in tables if "table" in each]
+    for slot in range(SLOTS):
+        if slot not in known and NodeNetwork(slot).table in names:
+            disconnect(NodeNetwork(slot))
+
+
 def masquerade_rules(network: NodeNetwork) -> str:
     """nftables input: what leaves the machine from this node or its pods carries the machine's address."""
     return f"""

@@ -36,6 +36,7 @@ from testbed.network import (
     choose_slot,
     connect,
     disconnect,
+    disconnect_unknown,
     machine_name_servers,
     routed_networks,
     set_forwarding,
@@ -51,6 +52,7 @@ from testbed.node_config import (
     kubelet_arguments,
     kubelet_config,
     proxy_arguments,
+    proxy_config,
     scheduler_arguments,
 )
 from testbed.oci import empty_config, write_files
@@ -63,6 +65,7 @@ from testbed.volumes import make_pool, storage_class
 
 PORT = 6443
 READY_SECONDS = 120.0
+PATIENCE_SECONDS = 30.0
 MACHINE_LOCK = ".machine.lock"  # who holds it may choose a slot and change the machine's forwarding
 PROJECT = Path(__file__).parent.parent
 
@@ -83,13 +86,29 @@ def is_healthy(record: Record) -> bool:
         return False
 
 
+def _becomes_healthy(record: Record, reporter: Reporter) -> bool:
+    """Healthy now, or within half a minute if it runs: a busy machine is no reason to throw it away."""
+    if is_healthy(record):
+        return True
+    if not record.ready or record.init is None or not record.init.alive():
+        return False
+    reporter.say(
+        f"Cluster {record.name} runs but does not answer yet; waiting up to {PATIENCE_SECONDS:.0f} s …"
+    )
+    try:
+        wait_until(lambda: is_healthy(record), PATIENCE_SECONDS, lambda: "", pause=0.5)
+    except SetupError:
+        return False
+    return True
+
+
 def start(name: str, reporter: Reporter) -> Record:
     """The cluster of this name, running and healthy; found, or made (anew, if it is not healthy)."""
     with locked(
         clusters_folder() / f".{name}.lock", lambda: reporter.say(f"Waiting: another run holds {name} …")
     ):
         record = read_record(name)
-        if record and is_healthy(record):
+        if record and _becomes_healthy(record, reporter):
             return record
         install(missing_packages(NODE_PROGRAMS, cni=True), reporter)
         programs = kubernetes(reporter)
@@ -139,6 +158,7 @@ def _remove(name: str) -> None:
     keep_store(folder / "containerd")
     with locked(clusters_folder() / MACHINE_LOCK):
         shutil.rmtree(folder)
+        disconnect_unknown({other.slot for other in all_records()})
         before = clusters_folder() / "forwarding-before"
         if not all_records() and before.exists():
             set_forwarding(before.read_text() == "1")
@@ -199,6 +219,7 @@ class _Start:
         (folder / "containerd-tidy.toml").write_text(containerd_config(config, pods=False))
         (folder / "cni" / "10-pods.conflist").write_text(json.dumps(cni_config(config), indent=1))
         (folder / "kubelet.json").write_text(json.dumps(kubelet_config(config), indent=1))
+        (folder / "kube-proxy.json").write_text(json.dumps(proxy_config(config), indent=1))
         (folder / "Corefile").write_text(coredns_config(config))
         (folder / "resolv.conf").write_text("".join(f"nameserver {each}\n" for each in config.upstream))
         spec = {

@@ -145,20 +145,23 @@ def scheduler_arguments(config: NodeConfig) -> Sequence[str]:
     ]
 
 
-def proxy_arguments(config: NodeConfig) -> Sequence[str]:
-    return [
-        str(config.plane.programs / "kube-proxy"),
-        f"--kubeconfig={config.folder}/kube-proxy.kubeconfig",
-        f"--hostname-override={config.node}",
-        "--proxy-mode=nftables",
-        f"--cluster-cidr={config.network.pods}",
-        "--nftables-min-sync-period=200ms",  # the default of a second is a second's wait for every new pod
+def proxy_config(config: NodeConfig) -> dict[str, Any]:
+    return {
+        "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+        "kind": "KubeProxyConfiguration",
+        "clientConnection": {"kubeconfig": f"{config.folder}/kube-proxy.kubeconfig"},
+        "hostnameOverride": config.node,
+        "mode": "nftables",
+        "clusterCIDR": str(config.network.pods),
+        # The default of a second is a second's wait for every new pod.
+        "nftables": {"minSyncPeriod": "100ms", "syncPeriod": "30s"},
         # The table of connections is the machine's, not the namespace's: leave its limits alone.
-        "--conntrack-max-per-core=0",
-        "--conntrack-tcp-timeout-established=0s",
-        "--conntrack-tcp-timeout-close-wait=0s",
-        "--v=1",
-    ]
+        "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+    }
+
+
+def proxy_arguments(config: NodeConfig) -> Sequence[str]:
+    return [str(config.plane.programs / "kube-proxy"), f"--config={config.folder}/kube-proxy.json", "--v=1"]
 
 
 def coredns_config(config: NodeConfig) -> str:

@@ -62,6 +62,7 @@ class Supervisor:
     def __init__(self) -> None:
         self.children: dict[str, Child] = {}
         self.attached = True
+        self.folder = ""
         self.parent = os.getppid()
 
     def obey(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +84,9 @@ class Supervisor:
                 return {"exit_code": self.stop(self.children[name], order.get("signal", signal.SIGTERM))}
             case "state":
                 return {each: child.exit_code for each, child in self.children.items()}
+            case "remove at the end":
+                self.folder = order["folder"]
+                return {}
             case "detach":
                 self.attached = False
                 return {}
@@ -136,6 +140,10 @@ class Supervisor:
         for child in self.children.values():
             if child.process is not None:
                 child.process.wait()
+        if self.folder:
+            import shutil
+
+            shutil.rmtree(self.folder, ignore_errors=True)
         sys.exit(0)
 
     def run(self) -> NoReturn:
