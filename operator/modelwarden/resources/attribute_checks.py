@@ -3,6 +3,7 @@
 Most of it is refused by the API server already; `modelwarden local` and the gateway have none.
 """
 
+import math
 from collections.abc import Iterator
 from typing import TypeAlias
 
@@ -34,16 +35,20 @@ def canonical_value(value_type: ValueType, text: str) -> str | None:
 
     Clients turn integers with gaps into floats, so "1.0" is the INTEGER 1.
     """
-    try:
-        if value_type is ValueType.INTEGER:
-            return str(int(text)) if "." not in text else _whole(float(text))
-        if value_type is ValueType.FLOAT:
-            return repr(float(text) + 0.0)
-    except (ValueError, OverflowError):
-        return None
     if value_type is ValueType.BOOLEAN:
         return {"true": "true", "false": "false", "1": "true", "0": "false"}.get(text.strip().lower())
-    return text
+    if value_type not in NUMERIC:
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if "_" in text or not math.isfinite(number):
+        return None
+    if value_type is ValueType.FLOAT:
+        return repr(number)
+    # An integer goes its own way: beyond 2**53 a float is not exact.
+    return str(int(text)) if text.strip().lstrip("+-").isdigit() else _whole(number)
 
 
 def _whole(number: float) -> str | None:

@@ -35,8 +35,8 @@ def frozen_attributes() -> tuple[Rule, ...]:
             rule=_each_is_the_same(),
             message="only labels and sensitivity of an attribute can be changed once the model exists: "
             + _NEW_MODEL,
-            message_expression=f"{_first_changed()} + ' of an attribute cannot be changed once the model exists"
-            f" (labels and sensitivity can): {_NEW_MODEL}'",
+            message_expression=_first_changed() + " + ' of an attribute cannot be changed once the model"
+            f" exists (labels and sensitivity can): {_NEW_MODEL}'",
         ),
     )
 

@@ -292,13 +292,13 @@ class MonitoredModel(ResourceModel):
             Rule(
                 rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
                 message="metadata.name must start with a letter and hold only a-z, 0-9 and -: the model's"
-                " Service has"
-                " the same name",
+                " Service has the same name",
             ),
             Rule(
-                rule="!(self.metadata.name in ['default', 'kubernetes']) && !self.metadata.name.endsWith('-server')",
-                message="metadata.name is taken: namespaces have objects called default and kubernetes, and names"
-                " that end in -server are for the servers of models",
+                rule="!(self.metadata.name in ['default', 'kubernetes'])"
+                " && !self.metadata.name.endsWith('-server')",
+                message="metadata.name is taken: namespaces have objects called default and kubernetes, and"
+                " names that end in -server are for the servers of models",
             ),
         )
     )

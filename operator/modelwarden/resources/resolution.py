@@ -5,7 +5,8 @@ The stories that must resolve are the ones the documented client registers: one 
 classes, a column per class, a class column, regression, text, tokens, ranked lists, images.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from modelwarden.resources.attribute_checks import TOKEN_TYPES, canonical_value, problems_alone
 from modelwarden.resources.attributes import Attribute, OutputType, Stage, ValueType
@@ -162,12 +163,16 @@ def _canonical_link(link: str | None, column: Attribute | None) -> str | None:
 
 
 def _positions(attributes: Sequence[Attribute]) -> list[int]:
-    taken: dict[Stage, set[int]] = {}
+    taken: dict[Stage, set[int]] = {stage: set() for stage in Stage}
     for attribute in attributes:
         if attribute.position is not None:
-            taken.setdefault(attribute.stage, set()).add(attribute.position)
-    free = {stage: (n for n in range(2**31) if n not in taken.get(stage, ())) for stage in Stage}
+            taken[attribute.stage].add(attribute.position)
+    free = {stage: _numbers_without(used) for stage, used in taken.items()}
     return [next(free[a.stage]) if a.position is None else a.position for a in attributes]
+
+
+def _numbers_without(used: Collection[int]) -> Iterator[int]:
+    return (number for number in itertools.count() if number not in used)
 
 
 def is_binary_classifier(attributes: Sequence[ResolvedAttribute], output_type: OutputType | None) -> bool:
