@@ -1,0 +1,184 @@
+"""The census story with fewer people, on a real node: from kubectl apply to the drift in the status, and
+through mishaps.
+
+The tests run in any order: each leaves the same rows behind.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import delta_witness
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from examples.census import data, train
+from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
+from examples.census.telling import Told, tell
+from examples.census.watched_model import MODEL, WatchedModel
+from modelwarden.client import Cell
+from modelwarden.resources.identity import model_id
+from testbed.cluster import Cluster
+from testbed.progress import Reporter
+
+NAMESPACE = "census-e2e"
+NAMESPACES = (NAMESPACE,)
+REFERENCE_ROWS = 5000
+PARTNER_MODEL_ID = "census-employment-ma-2015"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The model after the story was told once."""
+
+    cluster: Cluster
+    model: WatchedModel
+    story: train.Story
+    told: Told
+
+    def cell(self) -> Cell:
+        return Cell(self.cluster.reach(NAMESPACE, MODEL, 8080), self.model.key(), self.model.model_id())
+
+    @property
+    def inferences(self) -> Path:
+        return self.told.tables / "inferences"
+
+    @property
+    def rows(self) -> int:
+        return self.story.replay.num_rows
+
+
+def slice_of(story: train.Story) -> train.Story:
+    """5,000 people as the reference, and every other one of the two months between which the feed changes."""
+    stamps = story.replay.column("inference_timestamp")
+    months = pc.strftime(pc.floor_temporal(stamps, unit="month"), format="%Y-%m")
+    chosen = story.replay.filter(pc.is_in(months, pa.array(["2017-11", "2017-12"])))
+    every_other = chosen.take(pa.array(range(0, chosen.num_rows, 2)))
+    return train.Story(story.model, story.reference.slice(0, REFERENCE_ROWS), every_other)
+
+
+@pytest.fixture(scope="module")
+def scene(
+    cluster: Cluster,
+    new_namespace: Callable[[str], str],
+    reporter: Reporter,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Scene:
+    story = slice_of(train.story(data.cache_folder()))
+    model = WatchedModel(cluster, new_namespace(NAMESPACE), reporter)
+    model.apply()
+    url = cluster.reach(NAMESPACE, MODEL, 8080)
+    with Cell(url, model.key(), model.model_id()) as cell:
+        told = tell(model, cell, story, tmp_path_factory.mktemp("tables"))
+    model.wait_for_rows(told.counts.acknowledged)
+    return Scene(cluster, model, story, told)
+
+
+def test_every_acknowledged_row_is_in_the_table_once(scene: Scene) -> None:
+    counts = scene.told.counts
+    assert counts.sent == scene.rows
+    assert counts.rejected == 0
+    assert counts.all_there
+    assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)
+
+
+def test_the_rows_in_the_table_are_the_rows_that_were_sent(scene: Scene) -> None:
+    sent = scene.story.replay
+    query = "SELECT RELP, count(*), round(sum(employed_probability), 4), min(inference_timestamp)::VARCHAR"
+    stored = delta_witness.ask(
+        f"{query} FROM delta_scan(?) GROUP BY RELP ORDER BY RELP", str(scene.inferences)
+    )
+    expected = sent.group_by("RELP").aggregate(
+        [([], "count_all"), (train.PREDICTION, "sum"), ("inference_timestamp", "min")]
+    )
+    wanted = sorted(expected.to_pylist(), key=lambda row: str(row["RELP"]))
+    assert [row[:2] for row in stored] == [[row["RELP"], row["count_all"]] for row in wanted]
+    assert [row[2] for row in stored] == pytest.approx(
+        [row[f"{train.PREDICTION}_sum"] for row in wanted], abs=1e-3
+    )
+
+
+def test_the_status_tells_the_truth_about_the_rows(scene: Scene) -> None:
+    status = (scene.model.model() or {})["status"]
+    assert status["rows"]["acknowledged"] == status["rows"]["stored"] == scene.rows
+    assert status["rows"]["waiting"] == status["rows"]["rejected"] == status["rows"]["sampledOut"] == 0
+    newest = pc.max(scene.story.replay.column("inference_timestamp")).as_py()
+    assert abs(datetime.fromisoformat(status["newestInference"]) - newest) < timedelta(seconds=1)
+    assert status["modelId"] == model_id(NAMESPACE, PARTNER_MODEL_ID)
+
+
+def test_the_status_tells_the_truth_about_the_reference(scene: Scene) -> None:
+    dataset = (scene.model.dataset() or {})["status"]
+    assert (dataset["state"], dataset["records"], dataset["partnerRecordCount"]) == (
+        "Profiled", REFERENCE_ROWS, REFERENCE_ROWS,
+    )  # fmt: skip
+    model = (scene.model.model() or {})["status"]
+    assert (model["reference"]["name"], model["reference"]["records"]) == ("employment-2015", REFERENCE_ROWS)
+    assert condition(scene.model.model(), "ReferenceLoaded")[0]
+
+
+def test_the_drift_is_where_the_feed_changed(scene: Scene) -> None:
+    november, december = (scene.told.scores.iloc[month] for month in (0, 1))
+    assert list(november[november > 0.2].index) == ["RELP"]
+    assert december["RELP"] > 2
+    assert (december > 0.2).sum() >= 8
+    assert december[["SEX", "NATIVITY"]].max() < 0.1
+
+
+def test_kubectl_get_answers_what_a_person_asks(scene: Scene, kubectl: Kubectl) -> None:
+    header, line = kubectl.run("get", "mmodel", MODEL, "--namespace", NAMESPACE).splitlines()
+    assert header.split() == ["NAME", "READY", "HEALTH", "DRIFTED", "ROWS/H", "NEWEST", "AGE"]
+    shown = dict(zip(header.split(), line.split(), strict=True))
+    assert shown["READY"] == "True"
+    assert int(shown["DRIFTED"]) >= 1
+    assert int(shown["ROWS/H"]) > 0
+
+
+def test_rows_sent_again_are_acknowledged_and_not_counted_again(scene: Scene) -> None:
+    with scene.cell() as cell:
+        again = cell.send(scene.story.replay.slice(0, 1000))
+        assert (again.acknowledged, again.refused) == (1000, ())
+        wait_for("nothing waits", lambda: (cell.status()["rows"]["waiting"] == 0, ""), Waiting(30))
+    assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)
+
+
+def test_the_rows_survive_the_loss_of_the_pod(scene: Scene, kubectl: Kubectl) -> None:
+    selector = ("--namespace", NAMESPACE, "--selector", f"modelwarden.dev/model={MODEL}")
+    before = {pod["metadata"]["uid"] for pod in kubectl.list("pods", NAMESPACE)}
+    kubectl.run("delete", "pods", *selector, "--grace-period=0", "--force", "--wait=false")
+    wait_for("another pod is ready", lambda: _another_ready(kubectl, before), Waiting(120))
+    _same_as_before(scene)
+
+
+def test_a_deleted_and_reapplied_model_finds_its_rows(scene: Scene, kubectl: Kubectl) -> None:
+    identity = scene.model.model_id()
+    scene.model.delete()
+    assert kubectl.get("persistentvolumeclaim", f"{MODEL}-data", NAMESPACE) is not None
+    assert kubectl.get("deployment", MODEL, NAMESPACE) is None
+    scene.model.apply()
+    assert scene.model.model_id() == identity
+    _same_as_before(scene)
+    scene.model.close_reference(REFERENCE_ROWS)
+    scene.model.wait_for_rows(scene.rows)
+
+
+def _another_ready(kubectl: Kubectl, before: set[str]) -> tuple[bool, str]:
+    pods = kubectl.list("pods", NAMESPACE)
+    ready = [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"]["uid"] not in before and condition(pod, "Ready")[0]
+    ]
+    return bool(ready), f"{len(pods)} pods"
+
+
+def _same_as_before(scene: Scene) -> None:
+    """The rows, and what is computed of them, are what they were."""
+    with scene.cell() as cell:
+        rows = cell.status()["rows"]
+        assert (rows["acknowledged"], rows["stored"]) == (scene.rows, scene.rows)
+        scores = cell.drift(list(scene.told.scores.columns), rollup="month")
+    assert scores.equals(scene.told.scores)
+    assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)
