@@ -31,7 +31,7 @@ test: lint test-unit test-chart test-api test-faults test-e2e ## everything CI r
 
 test-unit: $(READY) ## pure tests, under a minute
 	@echo "==> unit tests"
-	@$(PYTEST) tests/unit -q
+	@$(PYTEST) tests/unit -q --numprocesses auto
 
 test-chart: $(READY) ## render and check the Helm chart
 	@echo "==> chart tests"
