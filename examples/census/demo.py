@@ -123,7 +123,7 @@ def _play(cluster: Cluster, reporter: Reporter, story: train.Story, started: flo
     _show(model, told, summary)
     if kept:
         print(next_steps(reach, NAMESPACE, MODEL))
-    return _verdict(told.counts)
+    return verdict(told.counts)
 
 
 def threshold_and_labels() -> tuple[float, dict[str, str]]:
@@ -179,7 +179,8 @@ def _explained(scores: pd.DataFrame, threshold: float) -> str:
     )
 
 
-def _verdict(counts: Counts) -> int:
+def verdict(counts: Counts) -> int:
+    """The exit code: 0 if every row is where it must be."""
     if counts.all_there:
         return 0
     lost = f"{counts.sent} sent, {counts.acknowledged} acknowledged, {counts.rejected} rejected"

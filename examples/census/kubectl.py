@@ -101,7 +101,8 @@ def condition(found: dict[str, Any] | None, kind: str) -> tuple[bool, str]:
     status = found.get("status") or {}
     for entry in status.get("conditions", []):
         if entry["type"] == kind:
-            current = entry.get("observedGeneration", 0) >= found["metadata"].get("generation", 0)
+            generation = found["metadata"].get("generation", 0)
+            current = entry.get("observedGeneration", generation) >= generation
             said = f"{kind}={entry['status']} {entry.get('reason', '')}: {entry.get('message', '')}"
             return entry["status"] == "True" and current, said
     return False, f"no condition {kind} yet"
