@@ -3,6 +3,7 @@
 Must not hold a route. Every error is `{"error": "<sentence that names the field and says what to do>"}`.
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from starlette.responses import Response
 from modelwarden.resources.cell import CellIdentity
 from modelwarden.resources.keys import JobClaim
 
+log = logging.getLogger(__name__)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -49,6 +51,12 @@ async def on_refusal(_request: Request, error: Exception) -> Response:
     """Starlette's handler of Refusal."""
     assert isinstance(error, Refusal)
     return error_answer(error.status, error.sentence, error.retry_after)
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Starlette's handler of everything else: a fault of ours, told without its details."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_answer(500, f"a fault of the server ({type(error).__name__}): its log tells more")
 
 
 async def on_http_exception(request: Request, error: Exception) -> Response:

@@ -5,7 +5,7 @@ future is done, and is read back unchanged until it is cut.
 """
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
@@ -73,6 +73,13 @@ class Log(Protocol):
     @property
     def segments(self) -> int:
         """Files on the disk."""
+        ...
+
+    def observe(self, observer: Callable[[list[Record]], None]) -> None:
+        """Have `observer` told of records that became durable, before any reader can see them.
+
+        It is called by the log's thread and must neither block nor raise. Not told of recovered records.
+        """
         ...
 
     def append(self, records: list[Record]) -> Future[int]:

@@ -47,6 +47,7 @@ class SegmentLog:
     """A log of segment files in one folder. See the protocol for the meaning of the methods."""
 
     def __init__(self, folder: Path, header: SegmentHeader, found: list[Segment], committed: int) -> None:
+        self._observer: Callable[[list[Record]], None] | None = None
         self._folder = folder
         self._header = header
         self._salt = salt_of(header.log)
@@ -114,6 +115,10 @@ class SegmentLog:
     def failure(self) -> str | None:
         """Why the log acknowledges nothing any more, or None."""
         return self._failure
+
+    def observe(self, observer: Callable[[list[Record]], None]) -> None:
+        """Have `observer` told of records that became durable, before any reader can see them."""
+        self._observer = observer
 
     def append(self, records: list[Record]) -> "Future[int]":
         """Append records together; see the protocol."""
@@ -218,8 +223,10 @@ class SegmentLog:
         last = sequence - 1
         with self._wake:
             self._segments[-1] = replace(segment, last=last, size=end)
-        self._next, self._durable = sequence, last
         self._mark.write(last)
+        if self._observer is not None:
+            self._observer([record for waiting in group for record in waiting.records])
+        self._next, self._durable = sequence, last
         for waiting in group:
             waiting.done.set_result(last)
 

@@ -35,7 +35,7 @@ _CONFIGURATION = {"delta.checkpointInterval": "1000000"}  # ours are made, and s
 
 
 class CommitError(Exception):
-    """The commit did not happen, or it cannot be known: `transaction()` tells after `reload()`."""
+    """The commit did not happen; it may be tried again."""
 
 
 class NotDurableError(Exception):
@@ -132,15 +132,14 @@ class AppendTable:
     ) -> Commit:
         """Commit staged `files` (none: only the transactions) as one version. Durable when this returns.
 
-        Raises CommitError (nothing is known to have changed; the staged files are removed unless they
-        turn out to be committed) or NotDurableError (stop).
+        Raises CommitError (nothing has changed, the staged files are gone) or NotDurableError (stop).
         """
         started = time.perf_counter() if started is None else started
         try:
             self._write_entry(files, transactions)
         except (DeltaError, OSError) as error:
-            self._settle(files)
-            raise CommitError(f"table {self.folder.name}: {error}") from error
+            if not self._happened(files, transactions):
+                raise CommitError(f"table {self.folder.name}: {error}") from error
         version = self.version
         try:
             sync_file(entry_path(self.folder, version))
@@ -184,13 +183,16 @@ class AppendTable:
         )
         self._handle.update_incremental()
 
-    def _settle(self, files: Sequence[DataFile]) -> None:
-        """After a failed commit: look at the table as it is, and remove the files it does not mention."""
+    def _happened(self, files: Sequence[DataFile], transactions: Mapping[str, int]) -> bool:
+        """After a failed commit: whether the table has it all the same. If not, the staged files go."""
         self._handle = DeltaTable(str(self.folder))
-        self._files = _files_of(self._handle)
-        self._rows = sum(f.rows for f in self._files)
-        committed = {f.name for f in self._files}
-        self.discard([f for f in files if f.name not in committed])
+        committed = {f.name for f in _files_of(self._handle)}
+        if files and committed.issuperset(f.name for f in files):
+            return True
+        if not files and all(self.transaction(app) == number for app, number in transactions.items()):
+            return bool(transactions)
+        self.discard(files)
+        return False
 
     def _checkpoint(self, version: int) -> None:
         """A checkpoint makes opening fast; a failed one costs nothing but time, and is tried again later."""

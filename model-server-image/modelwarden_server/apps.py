@@ -1,0 +1,37 @@
+"""Which parts of the system a process runs, and how they are put together.
+
+The only place that knows all rooms. Must not hold logic of its own.
+"""
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from modelwarden_server.auth import Authenticated
+from modelwarden_server.cell import Cell
+from modelwarden_server.door.health import HealthRoom
+from modelwarden_server.door.inferences import InferenceRoom
+from modelwarden_server.serve import Address, serve
+from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
+
+
+def furnish(cell: Cell) -> InferenceRoom:
+    """Put all rooms of a store into the cell. Each is built with the cell and nothing else."""
+    inferences = InferenceRoom(cell)
+    cell.rooms += [HealthRoom(cell), inferences]
+    return inferences
+
+
+def store_app(cell: Cell) -> ASGIApp:
+    """The HTTP application of a furnished cell."""
+    routes = [route for room in cell.rooms for route in room.routes()]
+    handlers = {Refusal: on_refusal, HTTPException: on_http_exception, Exception: on_bug}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return Authenticated(app, lambda: cell.settings.key)
+
+
+async def run_cell(cell: Cell, address: Address, grace: float) -> int:
+    """Furnish the cell and serve it until the process is told to end; the exit code."""
+    inferences = furnish(cell)
+    return await serve(cell, store_app(cell), address, lambda: inferences.busy, grace)

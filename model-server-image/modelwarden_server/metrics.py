@@ -1,0 +1,92 @@
+"""What Prometheus is told of a cell. No row values, no ids, no attribute values in any label.
+
+A registry of its own, so that two cells in one test do not meet. Rooms add their metrics to `registry`.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from modelwarden_server.store.delta import Commit
+from modelwarden_server.store.ledger import Totals
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.rows = Counter(
+            "modelwarden_ingest_rows",
+            "Rows of inferences by what became of them: accepted, repeated, sampled_out, refused, conflict.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.requests = Histogram(
+            "modelwarden_ingest_request_seconds",
+            "Seconds from the first byte of a request with rows to its answer, by status.",
+            ["status"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.commits = Histogram(
+            "modelwarden_commit_seconds",
+            "Seconds that a durable commit took, by table.",
+            ["table"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "modelwarden_ingest_requests_in_flight",
+            "Requests with rows being worked on.",
+            registry=self.registry,
+        )
+        for result in ("accepted", "repeated", "sampled_out", "refused", "conflict"):
+            self.rows.labels(result)
+
+    def committed(self, table: str, commit: Commit) -> None:
+        """A table has a new version."""
+        self.commits.labels(table).observe(commit.seconds)
+
+    def watch(self, totals: Callable[[], Totals | None], log_bytes: Callable[[], int]) -> None:
+        """Publish the ledger and the log's size as they are when asked."""
+        self.registry.register(_Ledger(totals, log_bytes))
+
+    def text(self) -> bytes:
+        """The exposition."""
+        return generate_latest(self.registry)
+
+
+class _Ledger(Collector):
+    """The ledger's totals, which survive restarts, as counters."""
+
+    def __init__(self, totals: Callable[[], Totals | None], log_bytes: Callable[[], int]) -> None:
+        self._totals = totals
+        self._log_bytes = log_bytes
+
+    def collect(self) -> list[Metric]:
+        totals = self._totals()
+        if totals is None:
+            return []
+        return [
+            CounterMetricFamily(
+                "modelwarden_rows_acknowledged", "Inferences that are durable.", value=totals.acknowledged
+            ),
+            CounterMetricFamily("modelwarden_rows_stored", "Inferences in the tables.", value=totals.stored),
+            CounterMetricFamily(
+                "modelwarden_rows_sampled_out", "Inferences left out by sampling.", value=totals.sampled_out
+            ),
+            GaugeMetricFamily(
+                "modelwarden_rows_waiting",
+                "Inferences in the log, not yet in the tables.",
+                value=totals.waiting,
+            ),
+            GaugeMetricFamily(
+                "modelwarden_log_bytes", "Bytes of the log on the disk.", value=self._log_bytes()
+            ),
+        ]

@@ -1,0 +1,89 @@
+"""A furnished cell as a process: the HTTP server in our own event loop, settings re-read, an orderly end.
+
+On SIGTERM rows are refused (503 with Retry-After, connections kept), requests inside are finished, the log
+is brought into the tables, then the listener closes. A second signal ends the process at once: what is in
+the log is safe, and the next start takes it from there.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+from starlette.types import ASGIApp
+
+from modelwarden_server.cell import Cell
+from modelwarden_server.settings import POLL_SECONDS
+
+log = logging.getLogger(__name__)
+WAITING_REQUESTS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen."""
+
+    host: str
+    port: int
+
+
+async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], int], grace: float) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code: 0 if nothing was left unfinished.
+
+    `busy` tells how many requests are being worked on; `grace` is seconds for finishing them and for the
+    tables together.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    server = Server(
+        app,
+        address=address.host,
+        port=address.port,
+        interface=Interfaces.ASGINL,
+        backlog=1024,
+        backpressure=WAITING_REQUESTS,
+        http1_settings=HTTP1Settings(header_read_timeout=30_000, keep_alive=True),
+        websockets=False,
+        log_enabled=False,
+    )
+    cell.start()
+    serving = asyncio.create_task(server.serve())
+    polling = asyncio.create_task(_poll(cell))
+    ended = asyncio.create_task(stop.wait())
+    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
+    code = await _end(cell, busy, grace)
+    polling.cancel()
+    server.stop()  # type: ignore[no-untyped-call]
+    try:
+        async with asyncio.timeout(5):
+            await serving
+    except TimeoutError:
+        log.warning("connections were still open at the end")
+    return code
+
+
+async def _poll(cell: Cell) -> None:
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        cell.settings.poll()
+
+
+async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
+    """Finish what is inside and bring the log into the tables."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + grace
+    cell.drain()
+    log.info("ending: %d requests inside", busy())
+    while busy() and loop.time() < deadline:  # noqa: ASYNC110 - once in the life of a process
+        await asyncio.sleep(0.02)
+    left = max(1.0, deadline - loop.time())
+    done = await asyncio.to_thread(cell.close, left)
+    if not done:
+        log.warning("rows stay in the log: the next start brings them into the tables")
+    return 0 if done else 1

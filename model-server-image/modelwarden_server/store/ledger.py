@@ -1,0 +1,121 @@
+"""What became of every row, counted so that at any moment the sum is right.
+
+acknowledged = stored + waiting + rejected later + sampled out. Rows are counted as acknowledged by the
+log's thread when they are durable, before the writer can see them, and as stored by the writer when their
+commit is durable: both under one lock, so no reader ever sees a row in two places or in none. Nothing is
+rejected later on a volume's log, because ids are asked before it. Must not do input or output.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from modelwarden_server.log.protocol import Kind, Record
+
+_MINUTE = 60_000_000
+_HOUR = 60 * _MINUTE
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """A consistent set of counts. Instants are microseconds since 1970."""
+
+    acknowledged: int = 0
+    stored: int = 0
+    waiting: int = 0
+    rejected_later: int = 0
+    sampled_out: int = 0
+    refused: int = 0
+    repeated: int = 0
+    labels: int = 0
+    newest_arrival: int | None = None
+    newest_event: int | None = None
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every acknowledged row is in exactly one place."""
+        return self.acknowledged == self.stored + self.waiting + self.rejected_later + self.sampled_out
+
+
+class Ledger:
+    """The counts of one cell. Thread-safe."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._lock = threading.Lock()
+        self._clock = clock
+        self._totals = Totals()
+        self._minutes: dict[int, int] = {}
+
+    @property
+    def totals(self) -> Totals:
+        """The counts now."""
+        with self._lock:
+            return self._totals
+
+    def restore(self, totals: Totals) -> None:
+        """Begin with what the tables say."""
+        with self._lock:
+            self._totals = totals
+
+    def durable(self, records: Iterable[Record]) -> None:
+        """Records have become durable in the log."""
+        with self._lock:
+            for record in records:
+                self._durable(record)
+
+    def stored(self, rows: int, newest_event: int | None) -> None:
+        """Rows that waited are in the tables now."""
+        with self._lock:
+            t = self._totals
+            self._totals = replace(
+                t,
+                stored=t.stored + rows,
+                waiting=t.waiting - rows,
+                newest_event=_later(t.newest_event, newest_event),
+            )
+
+    def refused(self, rows: int) -> None:
+        """Rows were answered with an error."""
+        with self._lock:
+            self._totals = replace(self._totals, refused=self._totals.refused + rows)
+
+    def repeated(self, rows: int) -> None:
+        """Rows had been taken in before, with the same data."""
+        with self._lock:
+            self._totals = replace(self._totals, repeated=self._totals.repeated + rows)
+
+    def arrived(self, minute: int, rows: int) -> None:
+        """Rows that arrived in a minute (since 1970), for `last_hour`."""
+        with self._lock:
+            self._arrived(minute, rows)
+
+    def last_hour(self) -> int:
+        """Inferences that arrived within the last hour, to the minute."""
+        oldest = int(self._clock() // 60) - 60
+        with self._lock:
+            return sum(rows for minute, rows in self._minutes.items() if minute > oldest)
+
+    def _durable(self, record: Record) -> None:
+        t = self._totals
+        if record.kind is Kind.GROUND_TRUTH:
+            self._totals = replace(t, labels=t.labels + record.rows)
+            return
+        self._totals = replace(
+            t,
+            acknowledged=t.acknowledged + record.rows + record.sampled_out,
+            waiting=t.waiting + record.rows,
+            sampled_out=t.sampled_out + record.sampled_out,
+            newest_arrival=_later(t.newest_arrival, record.arrival),
+        )
+        self._arrived(record.arrival // _MINUTE, record.rows)
+
+    def _arrived(self, minute: int, rows: int) -> None:
+        self._minutes[minute] = self._minutes.get(minute, 0) + rows
+        if len(self._minutes) > 180:
+            oldest = int(self._clock() // 60) - 60
+            self._minutes = {m: n for m, n in self._minutes.items() if m > oldest}
+
+
+def _later(a: int | None, b: int | None) -> int | None:
+    return b if a is None else a if b is None else max(a, b)
