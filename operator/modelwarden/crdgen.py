@@ -230,7 +230,7 @@ def render() -> dict[Path, str]:
     return files
 
 
-class _PlainDumper(yaml.SafeDumper):
+class _PlainDumper(yaml.CSafeDumper):
     """Writes equal nodes out each time: the anchors of YAML help nobody who reads a CRD."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the name is PyYAML's

@@ -1,0 +1,67 @@
+"""A cell's report is read by operators that are older or newer than the cell."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from modelwarden.resources.report import StatusReport
+
+FULL = {
+    "modelId": "m",
+    "version": "0.1.0",
+    "startedAt": "2026-01-01T00:00:00Z",
+    "settingsGeneration": 4,
+    "settingsError": None,
+    "ready": True,
+    "phase": "Ready",
+    "reason": None,
+    "rows": {
+        "acknowledged": 10, "stored": 7, "rejectedLater": 1, "sampledOut": 1, "refused": 3, "lastHour": 5,
+        "waiting": 1,
+    },
+    "log": {"bytes": 5, "segments": 1, "uuid": "u", "unwritten": 1},
+    "tables": {"inferences": {"version": 3, "rows": 7, "files": 2}},
+    "newestInference": "2026-01-01T00:00:00Z",
+    "newestArrival": "2026-01-01T00:00:01Z",
+    "reference": [
+        {
+            "name": "r", "state": "profiled", "records": 9, "partnerRecordCount": 9, "contentHash": "c",
+            "profileHash": "p", "message": None, "createdAt": "2026-01-01T00:00:00Z", "closedAt": None,
+        }
+    ],
+    "activeReference": "r",
+    "drift": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "rows": 7,
+        "metric": "PSI", "state": "Ok", "drifted": 1, "checked": 2,
+        "features": [
+            {
+                "name": "a", "stage": "PIPELINE_INPUT", "score": 0.3, "threshold": 0.2, "pValue": 0.001,
+                "n": 7, "drifted": True,
+            }
+        ],
+    },
+}  # fmt: skip
+
+
+def test_a_report_is_written_as_it_was_agreed() -> None:
+    report = StatusReport.from_json(json.dumps(FULL))
+    assert json.loads(report.to_json()) == FULL
+    assert report.newest_inference == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def test_fields_of_a_newer_cell_are_left_out() -> None:
+    newer = FULL | {"new": 1, "rows": {"acknowledged": 10, "new": 1}}
+    assert StatusReport.from_json(json.dumps(newer)).rows.acknowledged == 10
+
+
+def test_a_cell_that_is_just_starting_need_not_know_anything() -> None:
+    report = StatusReport.from_json('{"modelId": "m"}')
+    assert not report.ready
+    assert report.phase == "Recovering"
+
+
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"modelId": "m", "rows": 3}'])
+def test_what_is_no_report_is_a_value_error(body: str) -> None:
+    with pytest.raises(ValueError, match="validation error"):
+        StatusReport.from_json(body)
