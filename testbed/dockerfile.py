@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +30,11 @@ class Dockerfile:
     copies: tuple[Copy, ...]
 
     def dependencies_key(self, project: Path) -> str:
-        """Changes when the dependency layer must be built again, and not when only code has changed."""
+        """Changes with the instructions and with the extra; not with code, and not with versions."""
         extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         before, _, _ = self.text.rpartition("\nFROM ")
         instructions = "\n".join(line for line in before.splitlines() if not line.lstrip().startswith("#"))
-        return content_key(instructions, "\n".join(extras[self.extra]), project / "constraints.txt")
+        return content_key(instructions, "\n".join(extras[self.extra]))
 
 
 def parse(path: Path) -> Dockerfile:
@@ -78,3 +79,18 @@ def code_files(project: Path, copies: tuple[Copy, ...]) -> dict[str, tuple[bytes
             name = target if source.is_file() else f"{target}/{relative}"
             files[name] = (file.read_bytes(), 0o755 if file.stat().st_mode & 0o100 else 0o644)
     return files
+
+
+def pins(constraints: str, packages: Collection[str]) -> list[str]:
+    """The lines of constraints.txt about these packages: no other line can change what is installed."""
+    lines = []
+    for line in constraints.splitlines():
+        name = re.match(r"[A-Za-z0-9][A-Za-z0-9._-]*", line)
+        if name and normalized(name[0]) in packages:
+            lines.append(line.strip())
+    return sorted(lines)
+
+
+def normalized(name: str) -> str:
+    """A package's name as indexes compare it (the packaging standard's normalisation)."""
+    return re.sub(r"[-_.]+", "-", name).lower()

@@ -66,6 +66,7 @@ from testbed.volumes import make_pool, storage_class
 PORT = 6443
 READY_SECONDS = 120.0
 PATIENCE_SECONDS = 30.0
+MOST_RESTARTS = 3
 MACHINE_LOCK = ".machine.lock"  # who holds it may choose a slot and change the machine's forwarding
 PROJECT = Path(__file__).parent.parent
 
@@ -258,7 +259,7 @@ class _Start:
         self._say("starting containerd")
         self._start_containerd(orders)
         self._say("waiting for the API server")
-        self._wait(client.is_ready, "kube-apiserver")
+        self._wait(orders, client.is_ready, "kube-apiserver")
         self._say("starting the rest")
         self._start(orders, "kube-controller-manager", controller_manager_arguments(config.plane))
         self._start(orders, "kube-scheduler", scheduler_arguments(config))
@@ -278,11 +279,12 @@ class _Start:
         ]
         self._start(orders, "volumes", watching, {"PYTHONPATH": str(PROJECT)})
         self._say("waiting for the node")
-        self._wait(lambda: _node_ready(self.record), "kubelet")
+        self._wait(orders, lambda: _node_ready(self.record), "kubelet")
         self._say("waiting for names")
         name = f"kubernetes.default.svc.{DOMAIN}"
-        self._wait(lambda: answers(str(config.network.dns), name), "coredns")
+        self._wait(orders, lambda: answers(str(config.network.dns), name), "coredns")
         self._wait(
+            orders,
             lambda: _exists(client, "/api/v1/namespaces/default/serviceaccounts/default"),
             "kube-controller-manager",
         )
@@ -292,12 +294,12 @@ class _Start:
         folder, store = self.record.folder, ImageStore(self._init)
         if (folder / "containerd").exists():
             self._start(orders, "containerd", ["containerd", "--config", f"{folder}/containerd-tidy.toml"])
-            self._wait(store.answers, "containerd")
+            self._wait(orders, store.answers, "containerd")
             store.forget_pods()
             store.remove(sorted(each for each in store.images() if _is_forgotten(each)))
             orders.stop("containerd")
         self._start(orders, "containerd", ["containerd", "--config", f"{folder}/containerd.toml"])
-        self._wait(store.answers, "containerd")
+        self._wait(orders, store.answers, "containerd")
         if PAUSE_IMAGE not in store.images():
             layout = image_layout()
             pause = (self.config.plane.programs / "pause").read_bytes()
@@ -320,11 +322,20 @@ class _Start:
         log = self.record.folder / "log" / f"{name}.log"
         orders.start(name, command, log, environment=environment, restart=True)
 
-    def _wait(self, condition: Callable[[], bool], name: str) -> None:
-        log = self.record.folder / "log" / f"{name}.log"
-        wait_until(
-            condition, READY_SECONDS, lambda: f"{name} did not get ready. The end of {log}:\n{tail(log)}"
-        )
+    def _wait(self, orders: Orders, condition: Callable[[], bool], name: str) -> None:
+        """Until the condition holds; not if a program ends again and again, since then it never will."""
+
+        def log(of: str) -> str:
+            path = self.record.folder / "log" / f"{of}.log"
+            return f"The end of {path}:\n{tail(path)}"
+
+        def holds() -> bool:
+            for failing, times in orders.restarts().items():
+                if times >= MOST_RESTARTS:
+                    raise SetupError(f"{failing} ends as often as it is started. {log(failing)}")
+            return condition()
+
+        wait_until(holds, READY_SECONDS, lambda: f"{name} did not get ready. {log(name)}")
 
 
 def _is_forgotten(name: str) -> bool:

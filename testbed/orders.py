@@ -56,6 +56,10 @@ class Orders:
         """Exit code of each program that was started; None while it runs."""
         return self._ask({"do": "state"})
 
+    def restarts(self) -> dict[str, int]:
+        """How often each program has ended and been started again."""
+        return self._ask({"do": "restarts"})
+
     def remove_at_the_end(self, folder: Path) -> None:
         """The supervisor removes the folder when it ends, also when the caller was killed."""
         self._ask({"do": "remove at the end", "folder": str(folder)})

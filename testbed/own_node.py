@@ -42,6 +42,7 @@ class OwnNode:
 
     def reach(self, namespace: str, service: str, port: int) -> str:
         """The Service's own address: it is routed to the node."""
+        self._running()
         try:
             spec = self.client.get(f"/api/v1/namespaces/{namespace}/services/{service}")["spec"]
         except ApiError as error:
@@ -54,6 +55,7 @@ class OwnNode:
         return f"http://{spec['clusterIP']}:{port}"
 
     def volume_folder(self, namespace: str, claim: str) -> Path | None:
+        self._running()
         try:
             found = self.client.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{claim}")
         except ApiError:
@@ -63,6 +65,7 @@ class OwnNode:
 
     def recycle_volumes(self) -> Sequence[str]:
         """Empties volumes whose claims are gone, now; the node does it every two seconds anyway."""
+        self._running()
         return recycle(self.client, self.record.folder / "volumes", f"{self.name}-node")
 
     def healthy(self) -> bool:
@@ -70,6 +73,7 @@ class OwnNode:
 
     def volumes(self) -> Iterator[str]:
         """A line for each volume of the pool: its name, size, state and claim."""
+        self._running()
         for volume in self.client.get("/api/v1/persistentvolumes")["items"]:
             claim = volume["spec"].get("claimRef", {})
             holder = f"{claim.get('namespace')}/{claim.get('name')}" if claim else ""
@@ -85,6 +89,12 @@ class OwnNode:
         return node.remove(checked_name(name), reporter)
 
     def _store(self) -> ImageStore:
+        return ImageStore(self._running())
+
+    def _running(self) -> int:
+        """Process 1 of the node. Without it, its addresses lead out of the machine to who knows whom."""
         if self.record.init is None or not self.record.init.alive():
-            raise SetupError(f"Cluster {self.name} does not run; start it with `python -m testbed up`.")
-        return ImageStore(self.record.init.pid)
+            raise SetupError(
+                f"Cluster {self.name} does not run; start it with `python -m testbed up --name {self.name}`."
+            )
+        return self.record.init.pid

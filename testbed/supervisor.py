@@ -42,6 +42,7 @@ class Child:
     process: "subprocess.Popen[bytes] | None" = None
     ended_at: float | None = None
     exit_code: int | None = None
+    restarts: int = 0
 
     def start(self) -> None:
         with open(self.log, "ab") as log:  # noqa: PTH123 - no pathlib: starts in half the time
@@ -84,6 +85,8 @@ class Supervisor:
                 return {"exit_code": self.stop(self.children[name], order.get("signal", signal.SIGTERM))}
             case "state":
                 return {each: child.exit_code for each, child in self.children.items()}
+            case "restarts":
+                return {each: child.restarts for each, child in self.children.items()}
             case "remove at the end":
                 self.folder = order["folder"]
                 return {}
@@ -118,6 +121,7 @@ class Supervisor:
             self._collect_orphans(own)
         for child in self.children.values():
             if child.restart and child.ended_at and time.monotonic() - child.ended_at > RESTART_AFTER_SECONDS:
+                child.restarts += 1
                 with contextlib.suppress(OSError):
                     child.start()
 
