@@ -68,7 +68,8 @@ def _values(cells: NumericCells, gaps: bool) -> Buckets:
 
 def _intervals(cells: NumericCells, num_bins: int, gaps: bool) -> Buckets:
     quantiles = np.array(cells.quantiles)
-    inner = np.unique(quantiles[inner_places(num_bins)])
+    places = np.arange(1, cells.bins) if cells.bins == num_bins else inner_places(num_bins)
+    inner = np.unique(quantiles[places])
     inner = inner[inner > quantiles[0]]
     # An interval cell belongs where its lower border lies; cell 0 has none and belongs to the first bucket.
     bucket_of = np.zeros(cells.size, dtype=np.int64)

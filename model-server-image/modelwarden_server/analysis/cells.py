@@ -86,6 +86,8 @@ class NumericCells:
     points: tuple[float, ...] = ()
     discrete: bool = False
     """Whether `points` are all the values that the reference has."""
+    bins: int = 0
+    """Other than 0: the quantiles are at 0, 1/bins, … 1 instead, and only that many bins can be formed."""
 
     @property
     def kind(self) -> Kind:

@@ -1,11 +1,14 @@
 """What the numerics need to know of an attribute: its name, its type, and how its values are to be told
 apart.
 
-Must not know resources, schemas or settings: the caller translates.
+Must not know settings or tables.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from modelwarden.resources.resolved import ResolvedAttribute
 
 NUMERIC_TYPES = frozenset({"INTEGER", "FLOAT"})
 CATEGORY_TYPES = frozenset({"STRING", "BOOLEAN"})
@@ -38,3 +41,14 @@ class Column:
         if self.value_type in CATEGORY_TYPES or (self.categorical and self.value_type in NUMERIC_TYPES):
             return Kind.CATEGORY
         return Kind.NUMERIC if self.value_type in NUMERIC_TYPES else Kind.PRESENCE
+
+
+def columns_of(attributes: Iterable[ResolvedAttribute]) -> tuple[Column, ...]:
+    """The columns of a model's reference, in the order of its attributes. Implicit
+    attributes are no columns.
+    """
+    return tuple(
+        Column(a.name, a.value_type.value, a.stage.value, a.categorical, a.categories)
+        for a in attributes
+        if not a.implicit
+    )

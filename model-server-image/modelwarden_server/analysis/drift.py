@@ -13,7 +13,6 @@ from enum import StrEnum
 
 import numpy as np
 
-from modelwarden_server.analysis.buckets import Buckets
 from modelwarden_server.analysis.distances import Metric, distance
 from modelwarden_server.analysis.partials import Integers
 from modelwarden_server.analysis.significance import discoveries, homogeneity_p, smirnov_p
@@ -70,13 +69,6 @@ class FeatureDrift:
     p_value: float | None
     n: int
     drifted: bool
-
-
-def compare(
-    name: str, stage: str, layout: Buckets, base_cells: Integers, target_cells: Integers
-) -> Comparison:
-    """Two counts by cell as counts by bucket."""
-    return Comparison(name, stage, layout.counts(base_cells), layout.counts(target_cells), layout.ordered)
 
 
 def score(metric: str, comparison: Comparison) -> float | None:

@@ -89,24 +89,27 @@ class ReferenceProfile:
         return next((c for c in self.columns if c.column.name == name), None)
 
 
-def profile_column(column: Column, source: ColumnSource) -> ColumnProfile:
-    """The profile of one column. `source` is read twice."""
-    cells, moments = _divide(column, source)
+def profile_column(column: Column, source: ColumnSource, bins: int = 0) -> ColumnProfile:
+    """The profile of one column. `source` is read several times.
+
+    With `bins`, a number is divided for that many bins only: for a comparison that is made once.
+    """
+    cells, moments = _divide(column, source, bins)
     counts = np.zeros(cells.size, dtype=np.int64)
     for chunk in source():
         counts += np.bincount(cells.encode(chunk), minlength=cells.size)
     return ColumnProfile(column, cells, tuple(counts.tolist()), moments)
 
 
-def _divide(column: Column, source: ColumnSource) -> tuple[Cells, Moments | None]:
+def _divide(column: Column, source: ColumnSource, bins: int) -> tuple[Cells, Moments | None]:
     if column.declared_kind is Kind.NUMERIC:
-        return _numeric(source)
+        return _numeric(source, bins)
     if column.declared_kind is Kind.CATEGORY:
-        return _categories(column, source)
+        return _categories(column, source, bins)
     return PresenceCells(), None
 
 
-def _numeric(source: ColumnSource) -> tuple[NumericCells, Moments | None]:
+def _numeric(source: ColumnSource, bins: int) -> tuple[NumericCells, Moments | None]:
     values, moments = _sorted_sample(source), None
     if not len(values):
         return NumericCells(quantiles=()), None
@@ -115,22 +118,23 @@ def _numeric(source: ColumnSource) -> tuple[NumericCells, Moments | None]:
     new[0] = True
     np.not_equal(values[1:], values[:-1], out=new[1:])
     distinct = int(new.sum())
-    quantiles = _quantiles(values)
+    quantiles = _quantiles(values, np.arange(bins + 1) / bins if bins else FRACTIONS)
     # The thinned sample may have missed the extremes; cells under and over must be empty in the reference.
     quantiles[0], quantiles[-1] = moments.lowest, moments.highest
     if distinct <= MAX_POINTS:
-        return NumericCells(tuple(quantiles.tolist()), tuple(values[new].tolist()), discrete=True), moments
-    fine = quantiles[FINE_PLACES]
+        points = tuple(values[new].tolist())
+        return NumericCells(tuple(quantiles.tolist()), points, discrete=True, bins=bins), moments
+    fine = quantiles if bins else quantiles[FINE_PLACES]
     heavy = np.unique(fine[1:][fine[1:] == fine[:-1]])
-    return NumericCells(tuple(quantiles.tolist()), tuple(heavy.tolist())), moments
+    return NumericCells(tuple(quantiles.tolist()), tuple(heavy.tolist()), bins=bins), moments
 
 
-def _quantiles(values: Floats) -> Floats:
+def _quantiles(values: Floats, fractions: Floats) -> Floats:
     """Linear interpolation between order statistics, numpy's default; halved where a difference would
     overflow.
     """
     unit = 2.0 if max(-values[0], values[-1]) > np.finfo(np.float64).max / 2 else 1.0
-    quantiles: Floats = np.quantile(values / unit if unit > 1 else values, FRACTIONS) * unit
+    quantiles: Floats = np.quantile(values / unit if unit > 1 else values, fractions) * unit
     return quantiles
 
 
@@ -170,11 +174,11 @@ def _moments(source: ColumnSource) -> Moments:
     return Moments(count, lowest, highest, total, scale)
 
 
-def _categories(column: Column, source: ColumnSource) -> tuple[Cells, Moments | None]:
+def _categories(column: Column, source: ColumnSource, bins: int) -> tuple[Cells, Moments | None]:
     seen, lossy = _count_texts(source)
     rows = sum(seen.values())
     if column.value_type in NUMERIC_TYPES and len(seen) > MAX_POINTS + len(column.categories):
-        return _numeric(source)
+        return _numeric(source, bins)
     declared = dict.fromkeys(_declared(column))
     if not declared and len(seen) > _IDENTIFIER_DISTINCT and len(seen) * 2 > rows:
         return PresenceCells(), None

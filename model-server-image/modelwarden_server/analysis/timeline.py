@@ -41,6 +41,19 @@ class _Runs:
     def parts(self) -> list[SparseCounts]:
         return [self._unpacked(run) for run in self._runs]
 
+    def between(self, start: int, end: int) -> list[SparseCounts]:
+        """The counts of keys in [start, end)."""
+        found = []
+        for keys, counts in self._runs:
+            low, high = np.searchsorted(keys, np.array([start, end]) - self._first_key)
+            if low < high:
+                found.append(self._unpacked((keys[low:high], counts[low:high])))
+        return found
+
+    def last_key(self) -> int:
+        """The highest key there is. Raises ValueError without any."""
+        return max(int(keys[-1]) for keys, _ in self._runs if len(keys)) + self._first_key
+
     @property
     def bytes(self) -> int:
         return sum(keys.nbytes + counts.nbytes for keys, counts in self._runs)
@@ -100,8 +113,7 @@ class Timeline:
         """The latest slice that has a row."""
         if not self._days:
             return None
-        day = max(self._days)
-        return max(int(part.keys[-1]) // self.space for part in self._fine(day)[1].parts() if len(part))
+        return self._fine(max(self._days))[1].last_key() // self.space
 
     @property
     def bytes(self) -> int:
@@ -126,7 +138,8 @@ class Timeline:
         return dropped
 
     def _cover(self, start: int, end: int) -> Iterator[SparseCounts]:
-        for day, held in sorted(self._days.items()):
+        for day in self._days_between(start, end):
+            held = self._days[day]
             low, high = max(start, day * SLICES_PER_DAY), min(end, (day + 1) * SLICES_PER_DAY)
             if low >= high:
                 continue
@@ -135,15 +148,21 @@ class Timeline:
             else:
                 yield from self._within_day(day, low, high)
 
+    def _days_between(self, start: int, end: int) -> list[int]:
+        first, last = start // SLICES_PER_DAY, -(-end // SLICES_PER_DAY)
+        if last - first < len(self._days):
+            return [day for day in range(first, last) if day in self._days]
+        return [day for day in sorted(self._days) if first <= day < last]
+
     def _within_day(self, day: int, low: int, high: int) -> Iterator[SparseCounts]:
         hours, slices = self._fine(day)
         first, last = -(-low // SLICES_PER_HOUR), high // SLICES_PER_HOUR
         if first >= last:
-            yield from (part.between(low * self.space, high * self.space) for part in slices.parts())
+            yield from slices.between(low * self.space, high * self.space)
             return
-        yield from (part.between(first * self.space, last * self.space) for part in hours.parts())
-        for ends in ((low, first * SLICES_PER_HOUR), (last * SLICES_PER_HOUR, high)):
-            yield from (part.between(ends[0] * self.space, ends[1] * self.space) for part in slices.parts())
+        yield from hours.between(first * self.space, last * self.space)
+        for start, end in ((low, first * SLICES_PER_HOUR), (last * SLICES_PER_HOUR, high)):
+            yield from slices.between(start * self.space, end * self.space)
 
     def _by_day(self, part: SparseCounts) -> Iterator[tuple[int, SparseCounts]]:
         if not len(part):

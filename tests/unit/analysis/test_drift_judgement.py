@@ -130,7 +130,7 @@ def test_an_attribute_may_have_a_threshold_of_its_own():
 @pytest.mark.parametrize("n", [200, 300, 500, 1000])
 def test_without_drift_thirty_features_raise_practically_no_flag(n):
     rng = np.random.default_rng(n)
-    windows, flagged = 300, 0
+    windows, flagged = 120, 0
     for _ in range(windows):
         base = rng.multinomial(10_000, np.full(10, 0.1), size=30)
         target = rng.multinomial(n, np.full(10, 0.1), size=30)
@@ -144,10 +144,10 @@ def test_a_real_shift_is_found_among_features_that_did_not_move(n):
     rng = np.random.default_rng(n)
     edges = np.quantile(rng.normal(size=10_000), np.arange(1, 10) / 10)
     found = 0
-    for _ in range(50):
+    for _ in range(30):
         base = rng.multinomial(10_000, np.full(10, 0.1), size=30)
         target = rng.multinomial(n, np.full(10, 0.1), size=30)
         target[7] = np.bincount(np.searchsorted(edges, rng.normal(0.8, 1, n)), minlength=10)
         judged = judge([comparison(base[i], target[i], name=str(i)) for i in range(30)], RULE)
         found += [feature.name for feature in judged if feature.drifted] == ["7"]
-    assert found >= 49
+    assert found >= 29

@@ -1,0 +1,197 @@
+"""Files of a multipart request, streamed to the cell's own volume while they arrive: never held in memory,
+never spooled to the pod's temporary folder.
+
+Must not look into the files. What a part is called decides whether it is kept; its `filename` is not
+trusted for anything.
+"""
+
+import asyncio
+import hashlib
+import os
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+_IDLE_SECONDS = 120.0
+_PIECE = 1 << 20
+_SMALL_FIELD = 64 << 10
+_HEADERS = 16
+_HEADER_BYTES = 8 << 10
+
+
+class MultipartError(ValueError):
+    """The body is not the form it should be: a 400. The message says what to send."""
+
+
+class TooLargeError(ValueError):
+    """The body is larger than this door takes: a 413."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormLimits:
+    """What one request may hold. `reserve`: bytes that must stay free on the volume."""
+
+    body_bytes: int
+    files: int
+    reserve: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedFile:
+    """One part of the form on the disk. Whoever asked for it removes it."""
+
+    part: str
+    path: Path
+    size: int
+    sha256: str
+    head: bytes
+    """The first bytes, which tell the format."""
+
+
+@dataclass
+class _Part:
+    name: str = ""
+    headers: dict[str, bytearray] = field(default_factory=dict)
+    field: bytearray = field(default_factory=bytearray)
+    out: IO[bytes] | None = None
+    path: Path | None = None
+    digest: Any = None
+    size: int = 0
+    head: bytes = b""
+
+
+class FormReceiver:
+    """Takes the body piece by piece. `wanted` are the names of the parts that are files to keep."""
+
+    def __init__(self, content_type: str, folder: Path, wanted: Sequence[str], limits: FormLimits) -> None:
+        kind, options = parse_options_header(content_type)
+        if kind != b"multipart/form-data" or not options.get(b"boundary"):
+            raise MultipartError(f"send multipart/form-data with the file in the part {wanted[0]}")
+        self._folder, self._wanted, self._limits = folder, tuple(wanted), limits
+        self.files: list[ReceivedFile] = []
+        self._part = _Part()
+        self._header = bytearray()
+        self._seen = 0
+        self._ended = False
+        self._parser = MultipartParser(
+            options[b"boundary"],
+            {
+                "on_part_begin": self._begin,
+                "on_header_begin": self._header_begin,
+                "on_header_field": self._header_name,
+                "on_header_value": self._header_value,
+                "on_headers_finished": self._headers_finished,
+                "on_part_data": self._data,
+                "on_part_end": self._end,
+                "on_end": self._all_read,
+            },
+            max_header_count=_HEADERS,
+            max_header_size=_HEADER_BYTES,
+        )
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next bytes. Raises MultipartError, TooLargeError, OSError (a full disk)."""
+        self._seen += len(piece)
+        if self._seen > self._limits.body_bytes:
+            raise TooLargeError(
+                f"the request is larger than {self._limits.body_bytes} bytes: send several smaller"
+            )
+        space = os.statvfs(self._folder)
+        if space.f_bavail * space.f_frsize < self._limits.reserve + len(piece):
+            raise OSError(28, "the volume is nearly full")
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise MultipartError(f"the form cannot be read: {error}") from None
+
+    def finish(self) -> list[ReceivedFile]:
+        """The files, once the body has ended. Raises MultipartError if it ended too early or held no file."""
+        if not self._ended:
+            raise MultipartError("the form ends in the middle of a part: send it again as a whole")
+        if not self.files:
+            raise MultipartError(f"there is no part {' or '.join(self._wanted)} with a file in the form")
+        return self.files
+
+    def discard(self) -> None:
+        """Remove everything that was received."""
+        if self._part.out is not None:
+            self._part.out.close()
+        for path in [self._part.path, *(file.path for file in self.files)]:
+            if path is not None:
+                path.unlink(missing_ok=True)
+
+    def _begin(self) -> None:
+        self._part = _Part()
+
+    def _header_begin(self) -> None:
+        self._header = bytearray()
+
+    def _header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        name = self._header.decode("latin-1").lower()
+        self._part.headers.setdefault(name, bytearray()).extend(data[start:end])
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(bytes(self._part.headers.get("content-disposition", b"")))
+        self._part.name = options.get(b"name", b"").decode("utf-8", "replace")
+        if self._part.name not in self._wanted:
+            return
+        if len(self.files) == self._limits.files:
+            raise MultipartError(
+                f"at most {self._limits.files} files go into one request: send the rest in another"
+            )
+        self._part.path = self._folder / f"upload-{uuid.uuid4().hex}"
+        self._part.out = self._part.path.open("xb")
+        self._part.digest = hashlib.sha256()
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        part = self._part
+        part.size += end - start
+        if part.out is None:
+            if part.size > _SMALL_FIELD:
+                raise MultipartError(
+                    f"the part {part.name[:80]!r} is not taken here: send {' or '.join(self._wanted)}"
+                )
+            return
+        piece = memoryview(data)[start:end]
+        part.head = part.head or bytes(piece[:64])
+        part.digest.update(piece)
+        part.out.write(piece)
+
+    def _end(self) -> None:
+        part = self._part
+        if part.out is None or part.path is None:
+            return
+        part.out.close()
+        self.files.append(ReceivedFile(part.name, part.path, part.size, part.digest.hexdigest(), part.head))
+        self._part = _Part()
+
+    def _all_read(self) -> None:
+        self._ended = True
+
+
+async def receive(receiver: FormReceiver, body: AsyncIterator[bytes]) -> list[ReceivedFile]:
+    """Read the whole body; disk and hashing happen in a thread. On any error everything
+    received is removed.
+    """
+    waiting = bytearray()
+    try:
+        while True:
+            async with asyncio.timeout(_IDLE_SECONDS):
+                piece = await anext(body, None)
+            waiting += piece or b""
+            if piece is None or len(waiting) >= _PIECE:
+                ready, waiting = bytes(waiting), bytearray()
+                await asyncio.to_thread(receiver.feed, ready)
+            if piece is None:
+                return receiver.finish()
+    except BaseException:
+        receiver.discard()
+        raise

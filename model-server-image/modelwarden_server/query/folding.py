@@ -1,0 +1,229 @@
+"""Keeps partials up with the table of inferences: the writer hands over each version, a thread of this room's
+own catches up with older ones, changes to a new profile, and brings partials to the disk.
+
+The writer is never made to wait for more than the folding of one batch of its own. A version is folded
+once: it is only taken if everything before it has been, and the version reached stands in the same commit
+as the counts.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from modelwarden_server.analysis.code_space import CodeSpace
+from modelwarden_server.analysis.partials import SparseCounts, empty, merge
+from modelwarden_server.analysis.profile import ReferenceProfile
+from modelwarden_server.query.generation import Generation
+from modelwarden_server.schema.compiled import EVENT_TIME
+from modelwarden_server.store.delta import TableFile
+from modelwarden_server.store.partials import PartialTable, drop_partials
+
+log = logging.getLogger(__name__)
+
+ROWS_ONLY = "rows"
+"""The name of partials that count rows alone, while there is no profile."""
+
+
+class InferenceTable(Protocol):
+    """What folding needs of the table of inferences."""
+
+    @property
+    def version(self) -> int: ...
+
+    def files_added(self, since: int) -> list[TableFile]: ...
+
+    def read(
+        self, files: Sequence[TableFile], columns: Sequence[str] | None = None
+    ) -> Iterable[pa.RecordBatch]: ...
+
+
+@dataclass(frozen=True)
+class Pace:
+    """When partials go to the disk and leave memory: seconds, counts, files, bytes."""
+
+    persist_seconds: float = 60.0
+    persist_entries: int = 500_000
+    compact_files: int = 64
+    memory_bytes: int = 128 << 20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The partials that are wanted: those of a profile, or of rows alone."""
+
+    name: str = ROWS_ONLY
+    profile: ReferenceProfile | None = None
+
+
+class Folder:
+    """The partials of one cell. `committed` is the writer's, `start`, `want` and `stop` the
+    cell's, `live` everybody's.
+    """
+
+    def __init__(
+        self, table: InferenceTable, stored: frozenset[str], root: Path, pace: Pace | None = None
+    ) -> None:
+        """`stored` are the attributes that are columns of the table; partials go under `root`."""
+        self._table, self._stored, self._root = table, stored, root
+        self._pace = pace or Pace()
+        self._live: Generation | None = None
+        self.problem: str | None = None
+        """Why partials are behind the table, if they are."""
+        self._wanted = Wanted()
+        # Held while a version is folded or generations change: short, because what takes long is done before.
+        self._turn = threading.Lock()
+        self._moved = threading.Condition()
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="partials", daemon=True)
+        self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def live(self) -> Generation | None:
+        """The partials to answer from; None until the first have caught up."""
+        return self._live
+
+    def start(self) -> None:
+        """Begin to catch up with what is in the table."""
+        self._thread.start()
+
+    def want(self, wanted: Wanted) -> None:
+        """Change to the partials of another profile, as soon as they have caught up."""
+        self._wanted = wanted
+        self._wake.set()
+
+    def committed(self, version: int, rows: pa.Table) -> None:
+        """Take in what the writer just committed as `version` (a `CommitListener`).
+
+        Never raises: what fails here is caught up with later.
+        """
+        try:
+            with self._turn:
+                self._fold(version, rows)
+        except Exception as error:  # noqa: BLE001 - the writer must not stop for the sake of an answer
+            self.problem = self._told(error)
+
+    def reach(self, timeout: float) -> bool:
+        """Wait until what is in the table now is in the live partials; False if that takes too long."""
+        newest = max((file.version for file in self._table.files_added(-1)), default=-1)
+
+        def reached() -> bool:
+            return self._live is not None and self._live.folded >= newest
+
+        with self._moved:
+            return self._moved.wait_for(reached, timeout)
+
+    def _fold(self, version: int, rows: pa.Table) -> None:
+        live = self._live
+        if live is None or version <= live.folded:
+            return
+        if any(file.version < version for file in self._table.files_added(live.folded)):
+            self._wake.set()
+            return
+        live.add(live.space.fold(rows, EVENT_TIME) if rows.num_rows else empty(), version)
+        self._progressed()
+        if live.pending > self._pace.persist_entries:
+            self._wake.set()
+
+    def _progressed(self) -> None:
+        with self._moved:
+            self._moved.notify_all()
+
+    def stop(self) -> None:
+        """Stop the thread and bring what is pending to the disk."""
+        self._stopping.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.problem = self._attempt(self._change) or self._attempt(self._tend)
+            # A problem wakes the thread too: it waits a little, so that failing does not keep it busy.
+            self._stopping.wait(1.0 if self.problem else 0.0)
+            self._wake.wait(self._pace.persist_seconds)
+            self._wake.clear()
+        self.problem = self._attempt(self._persist)
+
+    def _attempt(self, work: Callable[[], None]) -> str | None:
+        """The thread's edge: what fails is told and tried again; nothing but answers depends on it."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001
+            return self._told(error)
+        return None
+
+    def _told(self, error: Exception) -> str:
+        log.warning("partials are behind: %s", error, exc_info=error)
+        self._wake.set()
+        return f"{type(error).__name__}: {error}"
+
+    def _change(self) -> None:
+        wanted, live = self._wanted, self._live
+        if live is None or live.name != wanted.name:
+            generation = self._opened(wanted)
+            self._catch_up(generation)
+            with self._turn:
+                self._catch_up(generation)
+                if self._stopping.is_set() or self._wanted is not wanted:
+                    return
+                self._live = generation
+            self._progressed()
+            self._attempt(generation.persist)
+            drop_partials(self._root, frozenset({wanted.name}))
+            self.on_change()
+            if self._wanted is not wanted:
+                self._wake.set()
+        else:
+            self._catch_up(live)
+
+    def _opened(self, wanted: Wanted) -> Generation:
+        space = CodeSpace.of(wanted.profile, self._stored)
+        table = PartialTable.open(self._root, wanted.name)
+        if table.folded > self._table.version:
+            log.warning("partials reach further than the table of inferences: they are made anew")
+            drop_partials(self._root, frozenset())
+            table = PartialTable.open(self._root, wanted.name)
+        return Generation(wanted.name, wanted.profile, space, table)
+
+    def _catch_up(self, generation: Generation) -> None:
+        """Fold all versions that the table has and the generation has not, a bounded number
+        of rows at a time.
+        """
+        columns = [EVENT_TIME, *generation.space.names]
+        for version, files in _by_version(self._table.files_added(generation.folded)):
+            if self._stopping.is_set():
+                return
+            parts: list[SparseCounts] = []
+            for batch in self._table.read(files, columns):
+                parts.append(generation.space.fold(batch, EVENT_TIME))
+                parts = [merge(parts)] if len(parts) > 8 else parts
+            generation.add(merge(parts), version)
+            self._progressed()
+            if generation.pending > self._pace.persist_entries:
+                self._attempt(generation.persist)
+
+    def _tend(self) -> None:
+        live = self._live
+        if live is None:
+            return
+        self._persist()
+        if live.table.files > self._pace.compact_files:
+            live.compact()
+        live.shed(self._pace.memory_bytes)
+
+    def _persist(self) -> None:
+        if self._live is not None:
+            self._live.persist()
+
+
+def _by_version(files: Iterable[TableFile]) -> list[tuple[int, list[TableFile]]]:
+    versions: dict[int, list[TableFile]] = {}
+    for file in files:
+        versions.setdefault(file.version, []).append(file)
+    return sorted(versions.items())

@@ -1,0 +1,144 @@
+"""The partials of one profile, in memory and on the disk, and up to which version of the inferences they
+reach.
+
+A window is answered from memory; the disk is behind by what is `pending`, and a killed process folds that
+again from the table of inferences. Must not decide which profile is the one to compare with (see
+`folding`).
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelwarden_server.analysis.code_space import CodeSpace
+from modelwarden_server.analysis.partials import (
+    SLICES_PER_DAY,
+    Integers,
+    SparseCounts,
+    empty,
+    merge,
+    sum_by_key,
+)
+from modelwarden_server.analysis.profile import ReferenceProfile
+from modelwarden_server.analysis.timeline import Timeline
+from modelwarden_server.store.partials import PartialTable, Rows
+
+_DAYS_AT_ONCE = 31
+
+
+@dataclass
+class Generation:
+    """`name` is the profile's hash, or another name where there is no profile and only rows are counted."""
+
+    name: str
+    profile: ReferenceProfile | None
+    space: CodeSpace
+    table: PartialTable
+    folded: int = -1
+    _timeline: Timeline = field(init=False)
+    _pending: list[SparseCounts] = field(default_factory=list)
+    _entries: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self._timeline = Timeline(self.space.size, self._reload)
+        for rows in self.table.read():
+            self._timeline.add(sum_by_key(*self._keyed(rows)))
+        self.folded = self.table.folded
+
+    @property
+    def rows(self) -> int:
+        """Rows folded so far."""
+        return self._timeline.rows
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the counts."""
+        with self._lock:
+            return self._timeline.bytes
+
+    @property
+    def pending(self) -> int:
+        """Counts that are not on the disk yet."""
+        return self._entries
+
+    def add(self, part: SparseCounts, version: int) -> None:
+        """Take in the partial of all rows of one version, the next one that has rows; once,
+        however often it comes.
+        """
+        with self._lock:
+            if version <= self.folded:
+                return
+            self._timeline.add(part)
+            self._pending.append(part)
+            self._entries += len(part)
+            self.folded = version
+
+    def window(self, start: int, end: int) -> Integers:
+        """Counts by code of the slices in [start, end)."""
+        with self._lock:
+            return self._timeline.window(start, end)
+
+    def days(self) -> list[int]:
+        """Days since 1970 that have rows, ascending."""
+        with self._lock:
+            return self._timeline.days()
+
+    def newest_slice(self) -> int | None:
+        """The latest slice that has a row."""
+        with self._lock:
+            return self._timeline.newest_slice()
+
+    def persist(self) -> None:
+        """Bring the disk up to date: one commit with the counts and the version they reach. One caller at a
+        time.
+
+        Raises CommitError or OSError; nothing is lost then, and the next call tries again.
+        """
+        with self._lock:
+            parts, entries, folded = list(self._pending), self._entries, self.folded
+        if folded <= self.table.folded:
+            return
+        self.table.append(self._apart(merge(parts)), folded)
+        with self._lock:
+            del self._pending[: len(parts)]
+            self._entries -= entries
+
+    def compact(self) -> None:
+        """Write the partials on the disk anew as one file, a month at a time in memory.
+        Caller as `persist`.
+        """
+        days = self.days()
+        if days:
+            self.table.rewrite(self._summed(days[0], days[-1]))
+
+    def shed(self, budget: int) -> int:
+        """Drop slices from memory that the disk has, until the counts fit the budget."""
+        with self._lock:
+            return self._timeline.shed(budget)
+
+    def _summed(self, first: int, last: int) -> Iterator[Rows]:
+        for day in range(first, last + 1, _DAYS_AT_ONCE):
+            yield self._apart(self._on_disk(day, min(day + _DAYS_AT_ONCE, last + 1)))
+
+    def _reload(self, day: int) -> SparseCounts:
+        start, end = (d * SLICES_PER_DAY * self.space.size for d in (day, day + 1))
+        waiting = [part.between(start, end) for part in self._pending]
+        return merge([self._on_disk(day, day + 1), *waiting])
+
+    def _on_disk(self, first: int, end: int) -> SparseCounts:
+        found = self.table.between(first * SLICES_PER_DAY, end * SLICES_PER_DAY)
+        keyed = [self._keyed(rows) for rows in found]
+        if not keyed:
+            return empty()
+        return sum_by_key(np.concatenate([k for k, _ in keyed]), np.concatenate([c for _, c in keyed]))
+
+    def _keyed(self, rows: Rows) -> tuple[Integers, Integers]:
+        slices, codes, counts = rows
+        return slices * self.space.size + codes, counts
+
+    def _apart(self, part: SparseCounts) -> Rows:
+        slices, codes = np.divmod(part.keys, self.space.size)
+        return slices, codes, part.counts

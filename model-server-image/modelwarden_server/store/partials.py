@@ -1,0 +1,142 @@
+"""Partials on the disk: one Delta table per profile, rows of (slice, code, count), with the version of the
+table of inferences that they were folded from in the same commit.
+
+Rows with the same slice and code add up, so a commit only ever appends. Must not know what a code means.
+Written by one thread (the folder's); the files of a table that was written anew go when the new one is
+complete.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
+
+from modelwarden_server.durable import sync_folder
+from modelwarden_server.store.delta import AppendTable
+from modelwarden_server.store.verify import TableDamagedError
+
+Integers = npt.NDArray[np.int64]
+Rows = tuple[Integers, Integers, Integers]
+"""Slices, codes and counts, of one length."""
+
+SCHEMA = pa.schema([("slice", pa.int32()), ("code", pa.int32()), ("count", pa.int64())])
+NEVER = -1
+_ROWS_PER_BATCH = 500_000
+
+
+@dataclass
+class PartialTable:
+    """The partials of one profile. `app` names the txn that holds the folded version."""
+
+    folder: Path
+    app: str
+    table: AppendTable
+
+    @classmethod
+    def open(cls, root: Path, profile: str) -> "PartialTable":
+        """The partials of the profile of that hash (or name), made empty if there are none.
+
+        What cannot be read is made anew: partials are a function of the inferences.
+        """
+        folder, app = root / profile[:32], f"partials/{profile}"
+        newest = _complete(folder, app)
+        for old in _tables(folder):
+            if old != newest:
+                shutil.rmtree(old, ignore_errors=True)
+        return cls(folder, app, AppendTable.open(newest or folder / "0", SCHEMA))
+
+    @property
+    def folded(self) -> int:
+        """The last version of the table of inferences that is in here, or NEVER."""
+        version = self.table.transaction(self.app)
+        return NEVER if version is None else version
+
+    @property
+    def files(self) -> int:
+        """How many files the partials are spread over."""
+        return len(self.table.files)
+
+    def append(self, rows: Rows, folded: int) -> None:
+        """Add counts, by ascending slice, and say up to which version of the inferences they now reach."""
+        if not len(rows[0]):
+            self.table.commit([], {self.app: folded})
+            return
+        self.table.append(_batches([rows]), {self.app: folded})
+
+    def read(self) -> Iterator[Rows]:
+        """All counts, a bounded number at a time."""
+        for batch in self.table.read(self.table.files):
+            yield _arrays(batch)
+
+    def between(self, start: int, end: int) -> Iterator[Rows]:
+        """The counts of slices in [start, end): row groups that cannot hold any are not read."""
+        for file in self.table.files:
+            path = self.table.folder / file.name
+            with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+                for group in range(parquet.num_row_groups):
+                    bounds = parquet.metadata.row_group(group).column(0).statistics
+                    if bounds is not None and (bounds.max < start or bounds.min >= end):
+                        continue
+                    slices, codes, counts = _arrays(parquet.read_row_group(group))
+                    low, high = np.searchsorted(slices, [start, end])
+                    yield slices[low:high], codes[low:high], counts[low:high]
+
+    def rewrite(self, rows: Iterator[Rows]) -> None:
+        """Replace all files by one with these rows (the same counts, added up). A crash
+        leaves the old or the new.
+        """
+        number = int(self.table.folder.name) + 1
+        new = AppendTable.open(self.folder / str(number), SCHEMA)
+        new.append(_batches(rows), {self.app: self.folded})
+        old, self.table = self.table, new
+        shutil.rmtree(old.folder, ignore_errors=True)
+        sync_folder(self.folder)
+
+
+def drop_partials(root: Path, keep: frozenset[str]) -> None:
+    """Remove the partials of all profiles but those."""
+    kept = {profile[:32] for profile in keep}
+    for folder in root.iterdir() if root.is_dir() else ():
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tables(folder: Path) -> list[Path]:
+    found = [path for path in folder.iterdir() if path.name.isdigit()] if folder.is_dir() else []
+    return sorted(found, key=lambda path: -int(path.name))
+
+
+def _complete(folder: Path, app: str) -> Path | None:
+    """The newest table in the folder whose first commit was made; None if there is none that can be read."""
+    for path in _tables(folder):
+        try:
+            if AppendTable.open(path, SCHEMA).transaction(app) is not None:
+                return path
+        except (TableDamagedError, DeltaError, ValueError, OSError):
+            continue
+    return None
+
+
+def _batches(parts: Iterator[Rows] | list[Rows]) -> Iterator[pa.RecordBatch]:
+    for slices, codes, counts in parts:
+        for at in range(0, len(slices), _ROWS_PER_BATCH):
+            piece = slice(at, at + _ROWS_PER_BATCH)
+            yield pa.record_batch(
+                [
+                    pa.array(slices[piece].astype(np.int32)),
+                    pa.array(codes[piece].astype(np.int32)),
+                    pa.array(counts[piece]),
+                ],
+                schema=SCHEMA,
+            )
+
+
+def _arrays(batch: pa.RecordBatch | pa.Table) -> Rows:
+    slices, codes, counts = (batch.column(i).to_numpy().astype(np.int64) for i in range(3))
+    return slices, codes, counts

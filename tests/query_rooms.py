@@ -1,0 +1,158 @@
+"""A cell's tables, reference and partials over a real folder, for tests of what is answered from them."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from modelwarden.resources.cell import CellIdentity, MonitoringSettings
+from modelwarden_server.analysis.columns import columns_of
+from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
+from modelwarden_server.query.drift_answer import Sources, answer, files_of
+from modelwarden_server.query.folding import Folder, Pace, Wanted
+from modelwarden_server.query.request import parse_drift_query
+from modelwarden_server.query.scan import Deadline
+from modelwarden_server.schema.compiled import INSTANT, compile_schema
+from modelwarden_server.store.delta import AppendTable
+
+IDENTITY = CellIdentity.model_validate(
+    {
+        "namespace": "risk",
+        "name": "credit",
+        "modelId": "0b8f0e3c-7f6e-5a51-9d2e-0c4a5f3f7f10",
+        "attributes": [
+            {"name": "age", "valueType": "INTEGER", "stage": "PIPELINE_INPUT", "position": 0},
+            {"name": "income", "valueType": "FLOAT", "stage": "PIPELINE_INPUT", "position": 1},
+            {
+                "name": "town",
+                "valueType": "STRING",
+                "stage": "PIPELINE_INPUT",
+                "position": 2,
+                "categorical": True,
+            },
+            {"name": "remark", "valueType": "UNSTRUCTURED_TEXT", "stage": "NON_INPUT_DATA", "position": 0},
+            {"name": "p", "valueType": "FLOAT", "stage": "PREDICTED_VALUE", "position": 0},
+            {"name": "paid", "valueType": "INTEGER", "stage": "GROUND_TRUTH", "position": 0},
+        ],
+    }
+)
+SCHEMA = compile_schema(IDENTITY)
+STORED = frozenset(column.name for column in SCHEMA.data)
+COLUMNS = columns_of(IDENTITY.attributes)
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY = 86_400
+MONITORING = MonitoringSettings(
+    window="1d",
+    minimum_rows=200,
+    drift_metric="PSI",
+    drift_threshold=0.2,
+    false_discovery_rate=0.05,
+    drifted_share=0.5,
+)
+
+
+def people(rows: int, seed: int = 1, older: float = 0.0) -> pa.Table:
+    """Attributes of so many people; `older` shifts the ages."""
+    rng = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "age": pa.array(np.clip(rng.normal(45 + older, 15, rows), 18, 99).astype(np.int64)),
+            "income": pa.array(rng.lognormal(3, 0.5, rows)),
+            "town": pa.array(rng.choice(["north", "south", "west"], rows, p=[0.5, 0.3, 0.2])),
+            "remark": pa.array(["-"] * rows),
+            "p": pa.array(rng.beta(2, 5, rows)),
+            "paid": pa.array(rng.integers(0, 2, rows)),
+        }
+    )
+
+
+def inferences(data: pa.Table, seconds: np.ndarray, first_id: int = 0) -> pa.Table:
+    """The rows as the table of inferences holds them; `seconds` after NOON is each one's time."""
+    times = (np.asarray(seconds, dtype=np.float64) * 1e6).astype(np.int64) + int(NOON.timestamp() * 1e6)
+    more = {
+        "partner_inference_id": pa.array([f"id-{first_id + i}" for i in range(data.num_rows)]),
+        "inference_timestamp": pa.array(times).cast(INSTANT),
+        "received_timestamp": pa.array(times).cast(INSTANT),
+        "batch_id": pa.array(["b1" if i % 2 else "b2" for i in range(data.num_rows)]),
+        "settings_generation": pa.array([1] * data.num_rows),
+    }
+    columns = {name: data.column(name) for name in data.column_names} | more
+    return pa.table([columns[name] for name in SCHEMA.inference_table.names], schema=SCHEMA.inference_table)
+
+
+def profile_of(data: pa.Table, content_hash: str = "c" * 64) -> ReferenceProfile:
+    """The profile of these rows as a Job would make it."""
+    columns = tuple(profile_column(c, lambda c=c: data.column(c.name).chunks) for c in COLUMNS)
+    return ReferenceProfile(content_hash, data.num_rows, columns)
+
+
+@dataclass
+class QueryRooms:
+    """A table of inferences, a reference file, and partials that follow both."""
+
+    folder: Path
+    table: AppendTable
+    folder_of_partials: Folder
+    reference: AppendTable
+
+    def store(self, rows: pa.Table, told: bool = True) -> None:
+        """What the writer does: commit, then tell."""
+        commit = self.table.append(rows, {})
+        if told:
+            self.folder_of_partials.committed(commit.version, rows)
+
+    def compare_with(self, reference: pa.Table, name: str = "a" * 64) -> ReferenceProfile:
+        """A profile becomes the one to compare with; waits until its partials are live."""
+        profile = profile_of(reference)
+        self.reference.append(reference.select(self.reference.schema.names), {})
+        self.folder_of_partials.want(Wanted(name, profile))
+        until(lambda: (live := self.folder_of_partials.live) is not None and live.name == name)
+        return profile
+
+    def sources(self) -> Sources:
+        """What a query asks."""
+        live = self.folder_of_partials.live
+        return Sources(
+            columns={c.name: c for c in COLUMNS if c.name in STORED},
+            generation=live,
+            inferences=_files(self.table),
+            reference=_files(self.reference) if live is not None and live.profile is not None else None,
+        )
+
+    def ask(self, **query: object) -> dict[str, object]:
+        """The answer to a drift query, as the door would give it."""
+        import msgspec
+
+        self.folder_of_partials.reach(10)
+        body = {"metric": "PSI", "base": {"source": "reference"}, "target": {"source": "inference"}} | query
+        sources = self.sources()
+        parsed = parse_drift_query(msgspec.json.encode(body), sources.columns.keys())
+        return answer(parsed, sources, Deadline(time.monotonic() + 30))
+
+
+def _files(table: AppendTable):
+    return files_of(table.folder, [f.name for f in table.files], table.rows, table.schema)
+
+
+def open_query_rooms(folder: Path, pace: Pace | None = None) -> Iterator[QueryRooms]:
+    """Open the folder as a process would at its start, and stop at the end."""
+    from modelwarden_server.door.reference_rows import reference_schema
+
+    table = AppendTable.open(folder / "tables" / "inferences", SCHEMA.inference_table)
+    reference = AppendTable.open(folder / "tables" / "reference" / "default", reference_schema(SCHEMA))
+    partials = Folder(table, STORED, folder / "tables" / "partials", pace)
+    partials.start()
+    yield QueryRooms(folder, table, partials, reference)
+    partials.stop()
+
+
+def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait for a condition; fail when it takes too long."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "the condition did not come to hold in time"
+        time.sleep(0.005)

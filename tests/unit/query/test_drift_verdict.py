@@ -1,0 +1,140 @@
+"""What `/status` and `/metrics` say of the newest window."""
+
+from datetime import timedelta
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from query_rooms import DAY, MONITORING, NOON, inferences, people
+
+from modelwarden.resources.monitoring import DriftMetric
+from modelwarden.resources.report import DriftReport, FeatureDrift
+from modelwarden_server.query.series import MAX_FEATURES, DriftCollector, shown_features
+from modelwarden_server.query.status import DriftWatch
+
+REFERENCE = people(6000, seed=5)
+
+
+def report(rooms, **settings) -> DriftReport | None:
+    rooms.folder_of_partials.reach(10)
+    return DriftWatch().report(rooms.folder_of_partials.live, MONITORING.model_copy(update=settings))
+
+
+def test_there_is_no_verdict_without_rows(rooms):
+    rooms.compare_with(REFERENCE)
+    assert report(rooms) is None
+
+
+def test_without_a_reference_the_window_and_its_rows_are_told(rooms):
+    rooms.store(inferences(people(300), np.arange(300.0)))
+    found = report(rooms)
+    assert (found.state, found.rows, found.features) == ("NoReference", 300, ())
+
+
+def test_the_window_ends_with_the_slice_of_the_newest_inference(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(500), np.linspace(0, 3 * DAY + 61, 500)))
+    found = report(rooms)
+    assert found.window_end == NOON + timedelta(days=3, minutes=5)
+    assert found.window_start == found.window_end - timedelta(days=1)
+    times = np.linspace(0, 3 * DAY + 61, 500)
+    assert found.rows == int((times >= 2 * DAY + 300).sum())
+
+
+def test_the_same_people_are_no_drift(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(1000, seed=77), np.linspace(0, DAY - 300, 1000)))
+    found = report(rooms)
+    assert (found.state, found.rows, found.drifted, found.checked) == ("Ok", 1000, 0, 4)
+    assert {f.name for f in found.features} == {"age", "income", "town", "p"}
+    assert all(f.score < 0.05 and f.n == 1000 and f.threshold == 0.2 for f in found.features)
+
+
+def test_older_people_are_drift_of_age_alone(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(1000, seed=77, older=12), np.linspace(0, DAY - 300, 1000)))
+    found = report(rooms)
+    assert [f.name for f in found.features if f.drifted] == ["age"]
+    assert found.drifted == 1
+
+
+def test_too_few_rows_are_no_verdict_however_different(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(150, older=30), np.linspace(0, 3600, 150)))
+    found = report(rooms)
+    assert (found.state, found.drifted, found.checked) == ("InsufficientData", 0, 0)
+    assert any(f.score > 0.2 for f in found.features)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("income", pa.nulls(1000, pa.float64())),
+        ("income", pa.array([float("nan")] * 1000)),
+        ("town", pa.array(["atlantis"] * 1000)),
+        ("age", pa.array([-1] * 1000)),
+        ("income", pa.array(np.full(1000, 12.0))),
+    ],
+)
+def test_a_column_that_goes_empty_or_to_values_never_seen_has_drifted(rooms, name, values):
+    rooms.compare_with(REFERENCE)
+    data = people(1000, seed=77)
+    data = data.set_column(data.schema.get_field_index(name), name, values)
+    rooms.store(inferences(data, np.linspace(0, DAY - 300, 1000)))
+    found = report(rooms)
+    assert [f.name for f in found.features if f.drifted] == [name]
+
+
+def test_a_threshold_of_its_own_and_another_metric_are_followed(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(1000, seed=77, older=12), np.linspace(0, DAY - 300, 1000)))
+    assert report(rooms, thresholds={"age": 9.0}).drifted == 0
+    hellinger = report(rooms, drift_metric=DriftMetric.HELLINGER_DISTANCE)
+    assert hellinger.metric == "HellingerDistance"
+    assert [f.name for f in hellinger.features if f.drifted] == ["age"]
+
+
+def test_a_verdict_is_computed_anew_when_rows_or_settings_change_only(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(1000), np.linspace(0, DAY - 300, 1000)))
+    assert rooms.folder_of_partials.reach(10)
+    watch, live = DriftWatch(), rooms.folder_of_partials.live
+    first = watch.report(live, MONITORING)
+    assert watch.report(live, MONITORING) is first
+    assert watch.report(live, MONITORING.model_copy(update={"drift_threshold": 0.1})) is not first
+    rooms.store(inferences(people(10), np.full(10, DAY - 1.0), first_id=5000))
+    assert watch.report(live, MONITORING).rows == 1010
+
+
+def test_the_verdict_is_published_as_series_with_threshold_rows_and_end(rooms):
+    rooms.compare_with(REFERENCE)
+    rooms.store(inferences(people(1000, older=12), np.linspace(0, DAY - 300, 1000)))
+    found = report(rooms)
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(lambda: found))
+    text = generate_latest(registry).decode()
+    age = next(f for f in found.features if f.name == "age")
+    assert f'modelwarden_drift_score{{feature="age",metric="PSI"}} {age.score}' in text
+    assert 'modelwarden_drift_threshold{feature="age",metric="PSI"} 0.2' in text
+    assert 'modelwarden_drift_flag{feature="age",metric="PSI"} 1.0' in text
+    assert "modelwarden_drift_window_rows 1000.0" in text
+    end = registry.get_sample_value("modelwarden_drift_window_end_timestamp_seconds")
+    assert end == found.window_end.timestamp()
+
+
+def test_there_are_series_before_there_is_a_verdict():
+    registry = CollectorRegistry()
+    registry.register(DriftCollector(lambda: None))
+    assert "modelwarden_drift_score" in generate_latest(registry).decode()
+
+
+def feature(name: str, stage: str, score: float) -> FeatureDrift:
+    return FeatureDrift(name=name, stage=stage, score=score, threshold=0.2, n=1000, drifted=False)
+
+
+def test_of_too_many_features_predictions_and_the_worst_are_shown():
+    many = [feature(f"x{i}", "PIPELINE_INPUT", i / 1000) for i in range(200)]
+    shown = shown_features([*many, feature("p", "PREDICTED_VALUE", 0.0)])
+    assert len(shown) == MAX_FEATURES
+    assert [f.name for f in shown[:3]] == ["p", "x199", "x198"]
