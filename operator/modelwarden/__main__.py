@@ -5,14 +5,15 @@ import sys
 
 from pydantic import ValidationError
 
-from modelwarden.main import installed_version, run
+from modelwarden import __version__
+from modelwarden.main import run
 from modelwarden.settings import OperatorSettings
 
 
 def main(arguments: list[str]) -> int:
     """Parse the command line and run; the exit code."""
     parser = argparse.ArgumentParser(prog="modelwarden", description="The Modelwarden operator")
-    parser.add_argument("--version", action="version", version=installed_version())
+    parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("run", help="run the operator; it is configured by MODELWARDEN_* variables")
     parser.parse_args(arguments)

@@ -9,10 +9,10 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 import kopf
 
+from modelwarden import __version__
 from modelwarden.cells import HttpCells
 from modelwarden.cluster.client import KubernetesCluster
 from modelwarden.cluster.connection import Connection, connect
@@ -33,14 +33,6 @@ _log = logging.getLogger("modelwarden")
 _LEASE = "modelwarden-operator"
 
 
-def installed_version() -> str:
-    """The distribution's version; "unknown" from a tree that was never installed."""
-    try:
-        return version("modelwarden")
-    except PackageNotFoundError:
-        return "unknown"
-
-
 def run(settings: OperatorSettings) -> int:
     """Run until told to stop (0) or unable to go on (1: the pod is restarted)."""
     configure_logging(settings.log_level, settings.log_format)
@@ -50,7 +42,7 @@ def run(settings: OperatorSettings) -> int:
 class _Operator:
     def __init__(self, settings: OperatorSettings) -> None:
         self._settings = settings
-        self._metrics = Metrics(installed_version())
+        self._metrics = Metrics(__version__)
         self._health = Health(settings.stuck_after)
         self._stop = asyncio.Event()
 
@@ -61,7 +53,7 @@ class _Operator:
         settings = self._settings
         probes = ProbeServer(settings.probe_host, settings.probe_port, self._health, self._metrics.exposition)
         _log.info("probes and metrics on port %d", probes.port)
-        connection = await connect(f"modelwarden-operator/{installed_version()}")
+        connection = await connect(f"modelwarden-operator/{__version__}")
         cluster = KubernetesCluster(connection.client(), settings.api_timeout)
         try:
             return await self._lead(cluster, connection)

@@ -15,26 +15,20 @@ def register(registry: kopf.OperatorRegistry, daemons: Daemons) -> None:
     """Watch our own kinds."""
     neighbours = Neighbours()
     for kind in OWN_KINDS:
-        group, _, version = kind.api_version.partition("/")
-        handler = _Seen(kind, daemons, neighbours)
-        kopf.on.event(group, version, kind.plural, registry=registry, id=kind.plural)(handler)
+        _watch(registry, kind, daemons, neighbours)
 
 
-class _Seen:
-    """A handler with its collaborators; kopf wants a callable."""
+def _watch(registry: kopf.OperatorRegistry, kind: Kind, daemons: Daemons, neighbours: Neighbours) -> None:
+    group, _, version = kind.api_version.partition("/")
 
-    def __init__(self, kind: Kind, daemons: Daemons, neighbours: Neighbours) -> None:
-        self._kind = kind
-        self._daemons = daemons
-        self._neighbours = neighbours
-
-    async def __call__(self, *, event: Any, **_: Any) -> None:
+    @kopf.on.event(group, version, kind.plural, registry=registry, id=kind.plural)
+    async def seen(*, event: Any, **_: Any) -> None:
         live = event["object"]
         if event["type"] == "DELETED":
-            self._daemons.lost(live["metadata"]["uid"])
-            concerned = self._neighbours.lost(self._kind, live)
+            daemons.lost(live["metadata"]["uid"])
+            concerned = neighbours.lost(kind, live)
         else:
-            self._daemons.saw(self._kind, live)
-            concerned = self._neighbours.saw(self._kind, live)
-        for kind, key in concerned:
-            self._daemons.wake(kind, key)
+            daemons.saw(kind, live)
+            concerned = neighbours.saw(kind, live)
+        for other, key in concerned:
+            daemons.wake(other, key)

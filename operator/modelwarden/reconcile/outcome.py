@@ -3,7 +3,7 @@
 Which wait follows from which class of error is decided here and nowhere else.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelwarden.errors import Bug, Conflict, InvalidSpec, ReconcileError, Transient
@@ -54,7 +54,7 @@ class Pace:
         return resync if outcome.after is None else min(outcome.after, resync)
 
 
-def worst(troubles: list[ReconcileError]) -> ReconcileError | None:
+def worst(troubles: Sequence[ReconcileError]) -> ReconcileError | None:
     """The one that decides the wait: what passes soonest is tried soonest."""
     order = (Conflict, Transient, Bug)
     for kind in order:

@@ -29,9 +29,11 @@ from modelwarden.reconcile.ports import (
     Cluster,
     Key,
     Manifest,
+    Silence,
 )
 from modelwarden.resources.meta import LABEL_MODEL
 from modelwarden.resources.monitoredmodel import parse
+from modelwarden.resources.report import StatusReport
 
 
 async def find(cluster: Cluster, key: Key, uid: str) -> Manifest | None:
@@ -64,14 +66,14 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
     return replace(world, claim_trouble=await _claim_trouble(cluster, world.claim))
 
 
-async def ask_store(cells: Cells, world: World, install: Install) -> World:
-    """The same world with what the store says now; unasked when there is nobody to ask."""
+async def ask_store(cells: Cells, world: World, install: Install) -> StatusReport | Silence | None:
+    """What the store says now; None when there is nobody to ask."""
     deployment = world.deployment
     if deployment is None or not (deployment.get("spec") or {}).get("replicas"):
-        return replace(world, report=None)
+        return None
     meta = world.model.metadata
     cell_key = install.key_of(meta.namespace, meta.name, key_epoch(meta.annotations))
-    return replace(world, report=await cells.status(Key(meta.namespace, meta.name), cell_key))
+    return await cells.status(Key(meta.namespace, meta.name), cell_key)
 
 
 async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:

@@ -1,8 +1,7 @@
 """The reconcile of a MonitoredModel: gather, decide, apply, report; or its clean-up. Only the order."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from modelwarden.errors import Conflict, InvalidSpec, ReconcileError
@@ -21,9 +20,18 @@ from modelwarden.reconcile.report import write_status
 from modelwarden.reconcile.transitions import tell, transitions
 from modelwarden.resources.kind import InvalidResource
 from modelwarden.resources.meta import FINALIZER
-from modelwarden.resources.monitoredmodel import MonitoredModelStatus
 
 _log = logging.getLogger("modelwarden.monitoredmodel")
+
+
+@dataclass(frozen=True)
+class _Stand:
+    """Where a model stands after its objects were brought to the plan. `changed`: just now."""
+
+    world: World
+    plan: Plan
+    troubles: tuple[ReconcileError, ...]
+    changed: bool
 
 
 class ReconcileModel:
@@ -34,9 +42,9 @@ class ReconcileModel:
         self._cluster = given.cluster
 
     async def __call__(self, visit: Visit) -> Outcome:
-        """A fresh visit reads the cluster; the others only ask the store again."""
-        known: World | None = visit.memory.get("world")
-        if visit.fresh or known is None:
+        """A fresh visit reads and mends the cluster; the others only ask the store again."""
+        stand: _Stand | None = visit.memory.get("stand")
+        if visit.fresh or stand is None:
             live = await find(self._cluster, visit.key, visit.uid)
             if live is None:
                 return Outcome(gone=True)
@@ -44,11 +52,18 @@ class ReconcileModel:
                 deadline = timedelta(seconds=self._given.rhythm.delete_deadline)
                 return await clean_up(self._cluster, Farewell(live, self._given.now(), deadline))
             try:
-                known = await gather(self._cluster, live)
+                world = await gather(self._cluster, live)
             except InvalidResource as error:
                 return await self._unreadable(live, error)
-        world = await ask_store(self._given.cells, known, self._given.install)
-        return await self._act(visit, world)
+            stand = await self._mend(visit, world)
+        if isinstance(worst(stand.troubles), Conflict):
+            visit.memory.pop("stand", None)
+            return Outcome(trouble=worst(stand.troubles))
+        if stand.changed:
+            # What was made or changed a moment ago cannot answer yet: the status need not wait for it.
+            return await self._report(visit, stand)
+        report = await ask_store(self._given.cells, stand.world, self._given.install)
+        return await self._report(visit, replace(stand, world=replace(stand.world, report=report)))
 
     async def _unreadable(self, live: Manifest, error: InvalidResource) -> Outcome:
         """The API server took it, we cannot: the CRD is newer than this operator. Children stay."""
@@ -59,33 +74,12 @@ class ReconcileModel:
             await write_status(self._cluster, live, status)
         return Outcome(trouble=trouble)
 
-    async def _act(self, visit: Visit, world: World) -> Outcome:
+    async def _mend(self, visit: Visit, world: World) -> _Stand:
+        """Bring the cluster to the plan; our finalizer before the first thing that could outlive the model."""
         plan = decide(world, self._given.install)
-        troubles = list(plan.troubles)
-        visit.memory["world"] = world
-        if plan.intents:
-            world = await self._guard(world)
-            world, more = await self._apply(plan, world, visit)
-            troubles += more
-        trouble = worst(troubles)
-        if isinstance(trouble, Conflict):
-            return Outcome(trouble=trouble)
-        status = summarise(world, plan, troubles, self._given.endpoint(visit.key), self._given.now())
-        await self._report(visit, world, status)
-        pairs = tuple((condition.type, condition.status) for condition in status.conditions)
-        after = None if world.model.spec.lifecycle == "Archived" else self._given.rhythm.poll
-        return Outcome(after=after, trouble=trouble, conditions=pairs)
-
-    async def _guard(self, world: World) -> World:
-        """Our finalizer goes on before the first thing that could outlive the model is made."""
-        finalizers = list(world.live["metadata"].get("finalizers") or ())
-        if FINALIZER in finalizers:
-            return world
-        live = await self._cluster.set_finalizers(world.live, [*finalizers, FINALIZER])
-        return replace(world, live=live)
-
-    async def _apply(self, plan: Plan, world: World, visit: Visit) -> tuple[World, Sequence[ReconcileError]]:
-        """Apply, then remove what nobody reads any more; the world as it is afterwards."""
+        if not plan.intents:
+            return _Stand(world, plan, plan.troubles, changed=False)
+        world = await self._guard(world)
         applied = await apply_all(self._cluster, plan.intents, world.children)
         for kind, name, field in applied.changed:
             extra = {"kind": "MonitoredModel", "namespace": visit.key.namespace, "object": visit.key.name}
@@ -93,22 +87,33 @@ class ReconcileModel:
         if not applied.troubles:
             for config in plan.obsolete:
                 await self._cluster.delete(config)
-        world = replace(world, children=applied.children)
-        # What was just written is read again before it is judged a second time.
-        visit.memory["world"] = None if applied.changed or plan.obsolete else world
-        return world, applied.troubles
+        changed = bool(applied.changed or plan.obsolete)
+        return _Stand(
+            replace(world, children=applied.children), plan, plan.troubles + applied.troubles, changed
+        )
 
-    async def _report(self, visit: Visit, world: World, status: MonitoredModelStatus) -> None:
-        previous = world.model.status
-        now = self._given.now()
+    async def _guard(self, world: World) -> World:
+        finalizers = list(world.live["metadata"].get("finalizers") or ())
+        if FINALIZER in finalizers:
+            return world
+        live = await self._cluster.set_finalizers(world.live, [*finalizers, FINALIZER])
+        return replace(world, live=live)
+
+    async def _report(self, visit: Visit, stand: _Stand) -> Outcome:
+        """Say what is so, if there is something new to say."""
+        world, now = stand.world, self._given.now()
+        endpoint = self._given.endpoint(visit.key)
+        previous, status = world.model.status, summarise(world, stand.plan, stand.troubles, endpoint, now)
         written: datetime | None = visit.memory.get("facts_written")
         due = written is None or now - written >= timedelta(seconds=self._given.rhythm.facts)
-        if not worth_writing(previous, status, due):
-            return
-        await write_status(self._cluster, world.live, status)
-        visit.memory["facts_written"] = now
-        if (known := visit.memory.get("world")) is not None:
-            model = world.model.model_copy(update={"status": status})
-            visit.memory["world"] = replace(known, model=model)
-        before = previous.conditions if previous else ()
-        await tell(self._cluster, world.live, transitions(before, status.conditions), now)
+        if worth_writing(previous, status, due):
+            await write_status(self._cluster, world.live, status)
+            visit.memory["facts_written"] = now
+            world = replace(world, model=world.model.model_copy(update={"status": status}))
+            before = previous.conditions if previous else ()
+            await tell(self._cluster, world.live, transitions(before, status.conditions), now)
+        # What was just written is read again before it is judged a second time.
+        visit.memory["stand"] = None if stand.changed else replace(stand, world=world)
+        pairs = tuple((condition.type, condition.status) for condition in status.conditions)
+        after = None if world.model.spec.lifecycle == "Archived" else self._given.rhythm.poll
+        return Outcome(after=after, trouble=worst(stand.troubles), conditions=pairs)
