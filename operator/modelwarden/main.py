@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Any, cast
 
 import kopf
 
@@ -176,4 +177,6 @@ class _Operator:
             clusterwide=not namespaces,
             standalone=True,
             stop_flag=self._stop,
+            # Else kopf looks up the name of the user, and in a container ours has none.
+            identity=cast("Any", self._settings.identity),
         )
