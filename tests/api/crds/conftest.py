@@ -1,0 +1,26 @@
+"""Our kinds at the session's API server, and a namespace for each test."""
+
+import uuid
+
+import pytest
+from crd_objects import Objects, install_definitions
+
+from testbed.api_client import ApiClient
+from testbed.apiserver import ApiServer
+
+
+@pytest.fixture(scope="session")
+def definitions_installed(api_server: ApiServer) -> ApiClient:
+    """A client of an API server that serves our kinds."""
+    client = api_server.client
+    install_definitions(client)
+    return client
+
+
+@pytest.fixture
+def objects(definitions_installed: ApiClient) -> Objects:
+    """Our kinds in a namespace of the test's own."""
+    namespace = f"kinds-{uuid.uuid4().hex[:8]}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+    definitions_installed.request("POST", "/api/v1/namespaces", body)
+    return Objects(definitions_installed, namespace)
