@@ -82,11 +82,12 @@ def test_an_archive_leaves_out_what_the_receiver_has(layout: Layout) -> None:
 def test_the_register_keeps_the_newest_and_their_blobs(layout: Layout) -> None:
     register = Register(layout)
     long_ago = time.time() - 86400
-    images = [layer_of(layout, a=str(number)) for number in range(KEPT + 2)]
-    for blob in layout.blobs.iterdir():
-        os.utime(blob, (long_ago, long_ago))
-    for number, image in enumerate(images):
-        register.note("group", str(number), image)
+    images = []
+    for number in range(KEPT + 2):
+        images.append(layer_of(layout, a=str(number)))
+        register.note("group", str(number), images[-1])
+        for blob in layout.blobs.iterdir():
+            os.utime(blob, (long_ago, long_ago))
         entry = layout.folder / "register" / "group" / f"{number}.json"
         os.utime(entry, (long_ago + number, long_ago + number))
     register.note("group", "last", layer_of(layout, a="last"))

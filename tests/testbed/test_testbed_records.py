@@ -17,6 +17,8 @@ from testbed.port_forward import local_port
 from testbed.processes import Process
 from testbed.record import Record, all_records, checked_name, read_record
 
+PROJECT = Path(__file__).parents[2]
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -115,24 +117,29 @@ def test_a_lock_lets_one_process_in_at_a_time(tmp_path: Path) -> None:
     assert counter.read_text() == "60"
 
 
+HOLDER = """
+import sys; sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from testbed.cache import locked
+with locked(Path(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
 def test_who_must_wait_for_a_lock_is_told_so(tmp_path: Path) -> None:
     said: list[str] = []
-    holder = f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n" + (
-        "from pathlib import Path\nfrom testbed.cache import locked\n"
-        f"with locked(Path({str(tmp_path / 'lock')!r})):\n    print('held', flush=True); sys.stdin.readline()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", holder], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
+    command = [sys.executable, "-c", HOLDER, str(PROJECT), str(tmp_path / "lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
+        let_go = other.stdin
 
         def waiting() -> None:
             said.append("waiting")
-            assert other.stdin is not None
-            other.stdin.write(b"\n")
-            other.stdin.flush()
+            let_go.write(b"\n")
+            let_go.flush()
 
         with locked(tmp_path / "lock", waiting):
             pass

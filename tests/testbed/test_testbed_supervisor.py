@@ -1,6 +1,5 @@
 """The supervisor with real processes: nothing outlives whoever asked for it, unless told to."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -90,7 +89,7 @@ import sys; sys.path.insert(0, {str(PROJECT)!r})
 from pathlib import Path
 from testbed.orders import Orders
 orders = Orders()
-print(orders.start("sleeper", {SLEEPER!r}, Path(sys.argv[1])), flush=True)
+print(orders.start("sleeper", {SLEEPER!r}, Path(sys.argv[1]), restart=True), flush=True)
 if sys.argv[2] == "detach":
     orders.detach()
     print(orders._process.pid, flush=True)
@@ -113,17 +112,30 @@ def test_nothing_outlives_a_caller_that_is_killed(tmp_path: Path) -> None:
         eventually(lambda: not process.alive())
 
 
-def test_a_detached_supervisor_outlives_its_caller_and_its_children_do_not_outlive_it(tmp_path: Path) -> None:
+def child_of(process: Process) -> Process | None:
+    """The one child a process has now."""
+    try:
+        numbers = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    except FileNotFoundError:
+        return None
+    return Process.of(int(numbers[0])) if numbers else None
+
+
+def test_a_detached_supervisor_goes_on_without_its_caller_and_its_programs_end_with_it(
+    tmp_path: Path,
+) -> None:
     with caller(tmp_path / "log", "detach") as other:
         assert other.stdout is not None
-        process, supervisor = (Process.of(int(other.stdout.readline())) for _ in range(2))
-        assert process is not None
+        first, supervisor = (Process.of(int(other.stdout.readline())) for _ in range(2))
+        assert first is not None
         assert supervisor is not None
         other.kill()
         other.wait()
     try:
-        os.kill(supervisor.pid, signal.SIGCONT)  # wakes its loop; after that it would have ended
-        eventually(lambda: supervisor.alive() and process.alive())
+        first.kill()
+        eventually(lambda: child_of(supervisor) not in (None, first))  # it works: started again
+        second = child_of(supervisor)
     finally:
         supervisor.kill()
-    eventually(lambda: not process.alive())
+    assert second is not None
+    eventually(lambda: not second.alive())
