@@ -122,7 +122,7 @@ def _play(cluster: Cluster, reporter: Reporter, story: train.Story, started: flo
     summary.write(FOLDER / "summary.json")
     _show(model, told, summary)
     if kept:
-        print(next_steps(reach, NAMESPACE, MODEL))
+        print(next_steps(reach, cluster.programs, NAMESPACE, MODEL))
     return verdict(told.counts)
 
 

@@ -3,16 +3,19 @@
 What this module must not do: run them.
 """
 
+from pathlib import Path
+
 from examples.census.report import Reach
 
 PYTHON = ".venv/bin/python"
 
 
-def next_steps(reach: Reach, namespace: str, model: str) -> str:
+def next_steps(reach: Reach, programs: Path, namespace: str, model: str) -> str:
     """The text that a kept demo ends with."""
     return f"""
 How to reach it (also in .demo/summary.json)
   export KUBECONFIG={reach.kubeconfig}
+  export PATH=$PATH:{programs}   # kubectl and helm, if you have none
   export MODELWARDEN_URL={reach.url} MODELWARDEN_KEY={reach.key}
   tables: {reach.tables}
 

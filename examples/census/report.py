@@ -87,7 +87,7 @@ def drift_table(scores: pd.DataFrame, threshold: float, labels: Mapping[str, str
     """Features by windows, the worst first: a sign a month, a block a year, then the numbers that matter."""
     title = f"Drift from the reference, PSI by month (threshold {threshold:g})"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    table.add_column("feature")
+    table.add_column("feature", no_wrap=True)
     starts = [start for start in scores.index if isinstance(start, pd.Timestamp)]
     by_year = [(year, list(group)) for year, group in groupby(starts, key=lambda start: start.year)]
     for year, _ in by_year:

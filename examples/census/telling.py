@@ -104,13 +104,16 @@ def ask_drift(cell: Cell, expected_months: int) -> pd.DataFrame:
     there.
     """
     features = [*data.INPUTS, *data.PROTECTED, train.PREDICTION]
-    found = cell.drift(features, rollup="month")
+    found = pd.DataFrame()
 
-    def all_months() -> tuple[bool, str]:
+    def all_counted() -> tuple[bool, str]:
         nonlocal found
-        if len(found) < expected_months:
-            found = cell.drift(features, rollup="month")
-        return len(found) >= expected_months, f"{len(found)} of {expected_months} months"
+        found = cell.drift(features, rollup="month")
+        waiting = bool(found.attrs["rows_still_waiting"])
+        said = f"{len(found)} of {expected_months} months" + (
+            ", some rows not counted yet" if waiting else ""
+        )
+        return len(found) == expected_months and not waiting, said
 
-    wait_for("drift of every month", all_months, Waiting(SETTLE_SECONDS))
+    wait_for("drift of every month", all_counted, Waiting(SETTLE_SECONDS))
     return found

@@ -6,6 +6,7 @@ What this module must not do: send rows, or read tables.
 import base64
 import json
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,8 @@ class WatchedModel:
             wait_for("the reference is profiled", lambda: condition(self.dataset(), "Ready"), waiting)
 
     def wait_for_rows(self, acknowledged: int) -> None:
-        """Waits until the status tells of so many rows, all of them stored, and of a verdict on drift."""
-        with self.reporter.step(
-            "The status catches up (data facts are written at most once a minute)"
-        ) as step:
+        """Waits until the status tells of so many rows, all of them stored, and judges the newest window."""
+        with self.reporter.step("The status catches up") as step:
             waiting = Waiting(STATUS_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
             wait_for("the status tells of all rows", lambda: self._told(acknowledged), waiting)
 
@@ -94,6 +93,10 @@ class WatchedModel:
     def _told(self, acknowledged: int) -> tuple[bool, str]:
         status = (self.model() or {}).get("status") or {}
         rows, drift = status.get("rows") or {}, status.get("drift") or {}
-        so = rows.get("stored") == rows.get("acknowledged") == acknowledged and drift.get("state") == "Ok"
-        stored, state = rows.get("stored", 0), drift.get("state", "unknown")
-        return so, f"{stored:,} of {acknowledged:,} rows stored, drift {state}"
+        stored, judged = rows.get("stored", 0), drift.get("windowEnd")
+        all_stored = stored == rows.get("acknowledged") == acknowledged
+        said = f"{stored:,} of {acknowledged:,} rows stored, judged up to {judged}"
+        if not judged or drift.get("state") != "Ok":
+            return False, said
+        behind = datetime.fromisoformat(status["newestInference"]) - datetime.fromisoformat(judged)
+        return all_stored and behind < timedelta(days=1), said

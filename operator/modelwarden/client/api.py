@@ -187,14 +187,15 @@ class Cell:
             between: only inferences from the first time (included) to the second (excluded); None is open.
 
         Returns:
-            Scores; a missing one means too few rows to say.
+            Scores; a missing one means that there was nothing to compare. `attrs["rows_still_waiting"]` of the
+            frame is True if rows acknowledged before were not counted yet: ask again.
         """
         narrowing = [
             {"property": TIME, "comparator": comparator, "value": _with_zone(moment).isoformat()}
             for comparator, moment in zip(("gte", "lt"), between, strict=True)
             if moment is not None
         ]
-        frames = []
+        frames, answers = [], []
         for start in range(0, len(features), PROPERTIES_A_QUERY):
             query: dict[str, Any] = {
                 "properties": list(features[start : start + PROPERTIES_A_QUERY]),
@@ -205,19 +206,14 @@ class Cell:
             }
             if rollup:
                 query["rollup"] = rollup
-            frames.append(self._drift_frame(query))
+            path = f"/api/v3/models/{self.model_id}/inferences/query/data_drift"
+            answers.append(self._object(Request("POST", path, repeatable=True, json=query)))
+            frames.append(_drift_frame(answers[-1], query))
         if not frames:
             raise ClientError("name at least one feature")
-        return pd.concat(frames, axis=1)
-
-    def _drift_frame(self, query: dict[str, Any]) -> pd.DataFrame:
-        path = f"/api/v3/models/{self.model_id}/inferences/query/data_drift"
-        answer = self._object(Request("POST", path, repeatable=True, json=query))
-        frame = pd.DataFrame(answer["query_result"])
-        if "rollup" in frame.columns:
-            frame["rollup"] = pd.to_datetime(frame["rollup"], utc=True)
-            frame = frame.rename(columns={"rollup": "window"}).set_index("window").sort_index()
-        return frame.reindex(columns=query["properties"]).astype("float64")
+        whole = pd.concat(frames, axis=1)
+        whole.attrs["rows_still_waiting"] = any(answer.get("rows_still_waiting", False) for answer in answers)
+        return whole
 
     def _send_chunk(self, path: str, chunk: list[dict[str, Any]]) -> SendReport:
         request = Request("POST", path, repeatable=True, content=encode(chunk))
@@ -307,6 +303,14 @@ def _refused_part(number: int, rows: int, answer: dict[str, Any]) -> str:
         f"part {number} of the reference: {counts.get('failure', '?')} of {rows} rows were refused, "
         f"{counts.get('success', '?')} taken; the first reason: {failures[0].get('message', 'none given')}"
     )
+
+
+def _drift_frame(answer: dict[str, Any], query: dict[str, Any]) -> pd.DataFrame:
+    frame = pd.DataFrame(answer["query_result"])
+    if "rollup" in frame.columns:
+        frame["rollup"] = pd.to_datetime(frame["rollup"], utc=True)
+        frame = frame.rename(columns={"rollup": "window"}).set_index("window").sort_index()
+    return frame.reindex(columns=query["properties"]).astype("float64")
 
 
 def _with_zone(moment: datetime) -> datetime:

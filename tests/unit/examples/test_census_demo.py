@@ -3,6 +3,7 @@
 import json
 import shlex
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pandas as pd
@@ -54,7 +55,7 @@ def test_a_row_that_is_not_where_it_must_be_fails_the_demo(
 
 
 def test_what_to_try_next_are_whole_commands() -> None:
-    text = next_steps(Reach("/k", "http://u", "secret", "/t"), "census", watched_model.MODEL)
+    text = next_steps(Reach("/k", "http://u", "secret", "/t"), Path("/bin"), "census", watched_model.MODEL)
     joined = text.replace("\\\n", " ")
     commands = [
         line for line in joined.splitlines() if line.startswith("  ") and not line.startswith("  tables")
