@@ -187,7 +187,7 @@ class Cell:
             between: only inferences from the first time (included) to the second (excluded); None is open.
 
         Returns:
-            Scores; a missing one means that there was nothing to compare. `attrs["rows_still_waiting"]` of the
+            Scores; a missing one: there was nothing to compare. `attrs["rows_still_waiting"]` of the
             frame is True if rows acknowledged before were not counted yet: ask again.
         """
         narrowing = [
