@@ -18,6 +18,7 @@ sys.path.insert(0, sys.argv.pop(1))
 import duckdb, duckdb_extension_delta
 (extension,) = pathlib.Path(duckdb_extension_delta.__file__).parent.rglob("*.duckdb_extension")
 connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+connection.execute("SET enable_progress_bar = false")  # it would be drawn on standard output
 connection.execute(f"LOAD '{extension}'")
 print(json.dumps(connection.execute(sys.argv[1], sys.argv[2:]).fetchall(), default=str))
 """
