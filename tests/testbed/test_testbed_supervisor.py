@@ -121,7 +121,7 @@ def child_of(process: Process) -> Process | None:
     return Process.of(int(numbers[0])) if numbers else None
 
 
-def test_a_detached_supervisor_goes_on_without_its_caller_and_its_programs_end_with_it(
+def test_a_detached_supervisor_works_on_without_its_caller_and_takes_its_programs_along(
     tmp_path: Path,
 ) -> None:
     with caller(tmp_path / "log", "detach") as other:
