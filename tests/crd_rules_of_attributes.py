@@ -122,14 +122,14 @@ def _attribute() -> Iterator[Case]:
     )
     yield Case(
         kind,
-        f"{path}.bins[]",
+        f"{path}.bins",
         "a bin needs continuousStart, continuousEnd or both",
         (one(**bins), one(bins=[{"continuousStart": 1}])),
         (one(bins=[{}]),),
     )
     yield Case(
         kind,
-        f"{path}.bins[]",
+        f"{path}.bins",
         "continuousStart of a bin must be less",
         (one(bins=[{"continuousStart": 0, "continuousEnd": 1}]),),
         (one(bins=[{"continuousStart": 1, "continuousEnd": 1}]),),

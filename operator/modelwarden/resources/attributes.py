@@ -109,21 +109,19 @@ class Bin(ResourceModel):
     continuous_end: float | None = None
     """Values up to and including this belong to the bin. Left out: no upper bound."""
 
-    model_config = ConfigDict(
-        json_schema_extra=validations(
-            Rule(
-                rule="has(self.continuousStart) || has(self.continuousEnd)",
-                message="a bin needs continuousStart, continuousEnd or both",
-            ),
-            Rule(
-                rule="!has(self.continuousStart) || !has(self.continuousEnd)"
-                " || self.continuousStart < self.continuousEnd",
-                message="continuousStart of a bin must be less than its continuousEnd",
-            ),
-        )
-    )
 
-
+# On the list and not on each bin: 1000 evaluations for a wide model instead of 50 000.
+_BIN_RULES = (
+    Rule(
+        rule="self.all(b, has(b.continuousStart) || has(b.continuousEnd))",
+        message="a bin needs continuousStart, continuousEnd or both",
+    ),
+    Rule(
+        rule="self.all(b, !has(b.continuousStart) || !has(b.continuousEnd)"
+        " || b.continuousStart < b.continuousEnd)",
+        message="continuousStart of a bin must be less than its continuousEnd",
+    ),
+)
 _RESERVED_IN_CEL = ", ".join(f"'{name}'" for name in RESERVED_NAMES)
 
 
@@ -152,7 +150,9 @@ class Attribute(ResourceModel):
     """Highest value to be expected of a number. Advice only: higher values are taken in."""
     monitor_for_bias: bool = False
     """Whether the model's behaviour is compared between the groups of this attribute. Default false."""
-    bins: Annotated[tuple[Bin, ...], Field(max_length=MAX_BINS)] = ()
+    bins: Annotated[
+        tuple[Bin, ...], Field(max_length=MAX_BINS, json_schema_extra=validations(*_BIN_RULES))
+    ] = ()
     """Ranges that form the groups of a number that is monitored for bias, lowest first, without overlap."""
     is_unique: bool = False
     """Whether the values are expected never to repeat. Advice only. Default false."""
