@@ -11,7 +11,6 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -33,39 +32,19 @@ NAMESPACE = "restricted"
 REPORTER = SilentReporter()
 
 
-@dataclass(frozen=True)
-class Machine:
-    """Everything a node could leave behind, as sets of names."""
+def machine() -> set[str]:
+    """All a node could leave behind: mounts, devices, routes, firewall rules, cgroups, folders, settings."""
 
-    mounts: frozenset[str]
-    devices: frozenset[str]
-    routes: frozenset[str]
-    rules: frozenset[str]
-    groups: frozenset[str]
-    folders: frozenset[str]
-    forwarding: str
+    def ask(*command: str) -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
-    @classmethod
-    def now(cls) -> "Machine":
-        def ask(*command: str) -> str:
-            return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-        devices = {each["ifname"] for each in json.loads(ask("ip", "-json", "link"))}
-        groups = {str(path) for path in Path("/sys/fs/cgroup").rglob("modelwarden*/*") if path.is_dir()}
-        folders = {
-            str(path)
-            for parent in ("/run", "/var/lib", "/var/log", "/etc")
-            for path in Path(parent).iterdir()
-        }
-        return cls(
-            frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()),
-            frozenset(devices),
-            frozenset(ask("ip", "route", "show", "table", "all").splitlines()),
-            frozenset(ask("nft", "list", "tables").splitlines()),
-            frozenset(groups),
-            frozenset(folders),
-            Path("/proc/sys/net/ipv4/ip_forward").read_text().strip(),
-        )
+    mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    folders = {path for parent in ("/run", "/var/lib", "/var/log", "/etc") for path in Path(parent).iterdir()}
+    groups = {path for path in Path("/sys/fs/cgroup").rglob("modelwarden*/*") if path.is_dir()}
+    devices = {f"device {each['ifname']}" for each in json.loads("".join(ask("ip", "-json", "link")))}
+    told = {*ask("ip", "route", "show", "table", "all"), *ask("nft", "list", "tables")}
+    told |= {*ask("sysctl", "net.ipv4.ip_forward")}
+    return {str(each) for each in (*mounts, *folders, *groups)} | devices | told
 
 
 def namespaces_of(pid: int) -> set[str]:
@@ -286,17 +265,19 @@ def test_only_what_the_node_lacks_is_sent_to_it(cluster: OwnNode, image: str) ->
 
 
 def test_down_leaves_nothing_behind(victim: str) -> None:
-    before = Machine.now()
+    before = machine()
     record = start(victim).record
     assert record.init is not None
     namespaces = namespaces_of(record.init.pid) - namespaces_of(os.getpid())
     assert len(processes_in(namespaces)) >= 9
-    assert Machine.now() != before
+    made = machine() - before
+    network = NodeNetwork(record.slot)
+    assert {f"device {network.device}", f"table ip {network.table}"} <= made
     assert node.remove(victim, REPORTER)
     # The machine's process 1 may take a moment to collect the dead.
     wait_until(lambda: not processes_in(namespaces), 10, lambda: f"left: {processes_in(namespaces)}")
     assert not record.folder.exists()
-    assert Machine.now() == before
+    assert made & machine() == set()
 
 
 def test_a_node_that_was_killed_is_made_anew(victim: str) -> None:
