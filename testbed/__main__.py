@@ -1,7 +1,6 @@
 """The command line, `python -m testbed`. Parses and prints; the work is in the modules it calls."""
 
 import argparse
-import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -11,9 +10,8 @@ from typing import get_args
 from testbed import images
 from testbed.apiserver import ApiServer
 from testbed.binaries import kubeconform, kubernetes
-from testbed.cluster import Cluster, find_cluster, open_cluster
+from testbed.cluster import Cluster, find_cluster, open_cluster, remove_cluster
 from testbed.errors import SetupError
-from testbed.kind import KindCluster
 from testbed.own_node import OwnNode
 from testbed.progress import ConsoleReporter
 from testbed.record import all_records, clusters_folder
@@ -105,9 +103,7 @@ def _down(arguments: argparse.Namespace, reporter: ConsoleReporter) -> None:
         folders = [path for path in clusters_folder().glob("*") if path.is_dir()]
         names = sorted(path.name.removesuffix(".kind") for path in folders if path.suffix in ("", ".kind"))
     for name in names:
-        if shutil.which("kind") and KindCluster.exists(name):
-            KindCluster(name, reporter).down()
-        elif not OwnNode.remove(name, reporter):
+        if not remove_cluster(name, reporter):
             reporter.say(f"There is no cluster {name}.")
 
 

@@ -64,6 +64,14 @@ def open_cluster(name: str, reporter: Reporter, *, context: str | None = None) -
     return OwnNode(node.start(name, reporter), reporter)
 
 
+def remove_cluster(name: str, reporter: Reporter) -> bool:
+    """Removes the cluster of this name, whole or half made; False if there is nothing of it."""
+    if shutil.which("kind") and KindCluster.exists(name):
+        KindCluster(name, reporter).down()
+        return True
+    return OwnNode.remove(name, reporter)
+
+
 def find_cluster(name: str, reporter: Reporter) -> Cluster:
     """The cluster of this name, which must have been started."""
     if record := read_record(name):
