@@ -29,6 +29,7 @@ def drift_svg(scores: pd.DataFrame, threshold: float, labels: Mapping[str, str])
         '<text x="16" y="22" font-size="15" font-weight="600">Drift from the reference, PSI by month</text>',
     ]
     parts += _years(scores.index, pitch)
+    parts.append(f'<text x="{width - 12}" y="{TOP - 8}" fill="#556" text-anchor="end">worst</text>')
     parts += _rows(scores, names, labels, pitch)
     parts += _squares(scores, names, threshold, pitch)
     parts += _legend(threshold, TOP + pitch * len(names) + 12)
