@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, StringConstraints
 
 from modelwarden.resources.meta import ResourceName, SecretRef
 from modelwarden.resources.schema import ResourceModel, exactly_one, validations
@@ -79,6 +79,3 @@ class Source(ResourceModel):
     model_config = ConfigDict(
         json_schema_extra=validations(exactly_one(SOURCE_KINDS, "say where it comes from"))
     )
-
-
-FileList = Annotated[tuple[Path, ...], Field(max_length=100)]
