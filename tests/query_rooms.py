@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from modelwarden.resources.cell import CellIdentity, MonitoringSettings
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.query.drift_answer import Sources, answer, files_of
-from modelwarden_server.query.folding import Folder, Pace, Wanted
+from modelwarden_server.query.folding import DEFAULT_PACE, Folder, Pace
 from modelwarden_server.query.request import parse_drift_query
 from modelwarden_server.query.scan import Deadline
 from modelwarden_server.schema.compiled import INSTANT, compile_schema
@@ -91,25 +91,42 @@ def profile_of(data: pa.Table, content_hash: str = "c" * 64) -> ReferenceProfile
 
 
 @dataclass
+class Profiles:
+    """The profile that a test wants to be compared with."""
+
+    name: str | None = None
+    known: dict[str, ReferenceProfile] = field(default_factory=dict)
+
+    def wanted(self) -> str | None:
+        return self.name
+
+    def load(self, profile_hash: str) -> ReferenceProfile:
+        return self.known[profile_hash]
+
+
+@dataclass
 class QueryRooms:
     """A table of inferences, a reference file, and partials that follow both."""
 
     folder: Path
     table: AppendTable
     folder_of_partials: Folder
+    profiles: "Profiles"
     reference: AppendTable
 
     def store(self, rows: pa.Table, told: bool = True) -> None:
         """What the writer does: commit, then tell."""
         commit = self.table.append(rows, {})
         if told:
-            self.folder_of_partials.committed(commit.version, rows)
+            self.folder_of_partials.fold(commit.version, rows.to_batches())
 
     def compare_with(self, reference: pa.Table, name: str = "a" * 64) -> ReferenceProfile:
         """A profile becomes the one to compare with; waits until its partials are live."""
         profile = profile_of(reference)
         self.reference.append(reference.select(self.reference.schema.names), {})
-        self.folder_of_partials.want(Wanted(name, profile))
+        self.profiles.known[name] = profile
+        self.profiles.name = name
+        self.folder_of_partials.wake()
         until(lambda: (live := self.folder_of_partials.live) is not None and live.name == name)
         return profile
 
@@ -138,15 +155,18 @@ def _files(table: AppendTable):
     return files_of(table.folder, [f.name for f in table.files], table.rows, table.schema)
 
 
-def open_query_rooms(folder: Path, pace: Pace | None = None) -> Iterator[QueryRooms]:
+def open_query_rooms(
+    folder: Path, pace: Pace = DEFAULT_PACE, profiles: Profiles | None = None
+) -> Iterator[QueryRooms]:
     """Open the folder as a process would at its start, and stop at the end."""
     from modelwarden_server.door.reference_rows import reference_schema
 
     table = AppendTable.open(folder / "tables" / "inferences", SCHEMA.inference_table)
     reference = AppendTable.open(folder / "tables" / "reference" / "default", reference_schema(SCHEMA))
-    partials = Folder(table, STORED, folder / "tables" / "partials", pace)
+    wanted = profiles or Profiles()
+    partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace)
     partials.start()
-    yield QueryRooms(folder, table, partials, reference)
+    yield QueryRooms(folder, table, partials, wanted, reference)
     partials.stop()
 
 

@@ -89,7 +89,7 @@ class ReferenceRooms:
     caller: Caller
 
 
-def open_rooms(folder: Path, **limits: int) -> ReferenceRooms:
+def open_rooms(folder: Path, **limits: float) -> ReferenceRooms:
     """Open a cell's folder as a process would at its start."""
     schema = compile_schema(IDENTITY)
     ticks: Iterator[datetime] = iter(START + timedelta(seconds=i) for i in range(10_000))
@@ -101,13 +101,16 @@ def open_rooms(folder: Path, **limits: int) -> ReferenceRooms:
     door = ReferenceDoor(
         identity=IDENTITY,
         schema=schema,
-        store=store,
+        datasets=lambda: store,
         uploads=folder / "uploads",
         limits=FormLimits(**({"body_bytes": 64 << 20, "files": 8, "reserve": 0} | limits)),
         string_length=lambda: 100,
         protect=lambda batch: batch,
     )
-    datasets = DatasetDoor(store, artefacts, columns_of(IDENTITY.attributes), lambda: settled.append("once"))
+    datasets = DatasetDoor(
+        lambda: store, artefacts, columns_of(IDENTITY.attributes), lambda: settled.append("once")
+    )
+    door.sweep()
     plain = Starlette(routes=[*door.routes(), *datasets.routes()], exception_handlers={Refusal: on_refusal})
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -11,14 +11,18 @@ from modelwarden_server.auth import Authenticated
 from modelwarden_server.cell import Cell
 from modelwarden_server.door.health import HealthRoom
 from modelwarden_server.door.inferences import InferenceRoom
+from modelwarden_server.door.references import ReferenceRoom
+from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import Address, serve
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
 
 
 def furnish(cell: Cell) -> InferenceRoom:
     """Put all rooms of a store into the cell. Each is built with the cell and nothing else."""
-    inferences = InferenceRoom(cell)
-    cell.rooms += [HealthRoom(cell), inferences]
+    inferences, answers = InferenceRoom(cell), AnswerRoom(cell)
+    references = ReferenceRoom(cell, answers.reference_changed)
+    answers.compare_with(references)
+    cell.rooms += [HealthRoom(cell), inferences, references, answers]
     return inferences
 
 

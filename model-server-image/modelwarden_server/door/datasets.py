@@ -48,7 +48,8 @@ class _Failure(msgspec.Struct):
 class DatasetDoor:
     """`columns` are those of a profile of this model; `settled` is called when a dataset got its profile."""
 
-    store: ReferenceStore
+    datasets: Callable[[], ReferenceStore]
+    """Refuses (503) as long as there are none."""
     artefacts: ArtefactStore
     columns: Sequence[Column]
     settled: Callable[[], None]
@@ -76,7 +77,7 @@ class DatasetDoor:
         try:
             dataset = await asyncio.to_thread(self._declare, name, wanted)
         except DatasetError as error:
-            known = name in {dataset.name for dataset in self.store.all()}
+            known = name in {dataset.name for dataset in self.datasets().all()}
             raise Refusal(409 if known else 400, str(error)) from None
         except OSError as error:
             raise Refusal(503, f"the dataset could not be stored: {error}", retry_after=10) from None
@@ -98,7 +99,7 @@ class DatasetDoor:
         """The bytes of one file."""
         dataset = self._closed(request)
         try:
-            path = self.store.path(dataset.name, request.path_params["file"])
+            path = self.datasets().path(dataset.name, request.path_params["file"])
         except DatasetError as error:
             raise Refusal(404, str(error)) from None
         return FileResponse(path, media_type="application/vnd.apache.parquet")
@@ -120,7 +121,7 @@ class DatasetDoor:
 
     async def get_profile(self, request: Request) -> Response:
         """The profile of that content: 200, or 404 while there is none."""
-        found = self.store.by_content(self._claimed(request))
+        found = self.datasets().by_content(self._claimed(request))
         profiled = next((d.profile_hash for d in reversed(found) if d.profile_hash), None)
         content = await asyncio.to_thread(self.artefacts.get, PROFILE, profiled) if profiled else None
         if profiled is None or content is None:
@@ -132,18 +133,18 @@ class DatasetDoor:
         content_hash = self._claimed(request)
         failure = await read_json(request, _Failure, '{"message": "why"}')
         try:
-            await asyncio.to_thread(self.store.failed, content_hash, failure.message[:1000])
+            await asyncio.to_thread(self.datasets().failed, content_hash, failure.message[:1000])
         except UnknownDatasetError as error:
             raise Refusal(404, str(error)) from None
         return json_answer({"message": "noted"})
 
     def _declare(self, name: str, wanted: _Declare) -> Dataset:
-        dataset = self.store.declare(name)
-        return self.store.close(name, wanted.total_record_count) if wanted.closed else dataset
+        dataset = self.datasets().declare(name)
+        return self.datasets().close(name, wanted.total_record_count) if wanted.closed else dataset
 
     def _closed(self, request: Request) -> Dataset:
         try:
-            dataset = self.store.get(request.path_params["name"])
+            dataset = self.datasets().get(request.path_params["name"])
         except UnknownDatasetError as error:
             raise Refusal(404, str(error)) from None
         if dataset.content_hash is None:
@@ -157,12 +158,12 @@ class DatasetDoor:
         return content_hash
 
     def _keep(self, content_hash: str, content: bytes) -> str:
-        found = self.store.by_content(content_hash)
+        found = self.datasets().by_content(content_hash)
         if not found:
             raise UnknownDatasetError("no closed reference dataset has this content hash")
         check_against(from_json(content), content_hash, found[-1].records, self.columns)
         profile_hash = self.artefacts.put(PROFILE, content)
-        self.store.profiled(content_hash, profile_hash)
+        self.datasets().profiled(content_hash, profile_hash)
         return profile_hash
 
 

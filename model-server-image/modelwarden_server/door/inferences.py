@@ -5,13 +5,11 @@ What comes before (auth) and after (the log) is elsewhere; here is the order of 
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -24,7 +22,7 @@ from modelwarden_server.cell import Cell
 from modelwarden_server.door.bodies import drain, read_body
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.door.intake import Identified, Intake, Taken, message_of
-from modelwarden_server.durable import replace_file
+from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.parsed import BodyError, Limits, ParsedRows, TooManyRowsError
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.schema.sensitive import protect
@@ -65,7 +63,7 @@ class InferenceRoom:
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
-        self._secret = _secret(store.folders.root / "hash-secret")
+        self._secret = hash_secret(store.folders.root)
         self._intake = Intake(store)
         self._cell.metrics.watch(lambda: store.ledger.totals, lambda: store.log.size)
         return None
@@ -205,8 +203,3 @@ def _protected(parsed: ParsedRows, settings: CellSettings, secret: bytes) -> Par
     )
 
 
-def _secret(path: Path) -> bytes:
-    """The secret that sensitive values are hashed with, made once a volume."""
-    if not path.exists():
-        replace_file(path, secrets.token_bytes(32))
-    return path.read_bytes()

@@ -6,6 +6,7 @@ trusted for anything.
 """
 
 import asyncio
+import errno
 import hashlib
 import os
 import uuid
@@ -34,11 +35,14 @@ class TooLargeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What one request may hold. `reserve`: bytes that must stay free on the volume."""
+    """What one request may hold, and what must stay free on the volume: `reserve` bytes or that share of it,
+    whichever is less.
+    """
 
     body_bytes: int
     files: int
     reserve: int
+    reserve_share: float = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +106,9 @@ class FormReceiver:
                 f"the request is larger than {self._limits.body_bytes} bytes: send several smaller"
             )
         space = os.statvfs(self._folder)
-        if space.f_bavail * space.f_frsize < self._limits.reserve + len(piece):
-            raise OSError(28, "the volume is nearly full")
+        reserve = min(self._limits.reserve, self._limits.reserve_share * space.f_blocks * space.f_frsize)
+        if space.f_bavail * space.f_frsize < reserve + len(piece):
+            raise OSError(errno.ENOSPC, "the volume is nearly full")
         try:
             self._parser.write(piece)
         except FormParserError as error:

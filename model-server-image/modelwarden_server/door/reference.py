@@ -67,16 +67,20 @@ class ReferenceDoor:
 
     identity: CellIdentity
     schema: CompiledSchema
-    store: ReferenceStore
+    datasets: Callable[[], ReferenceStore]
+    """Refuses (503) as long as there are none."""
     uploads: Path
-    """A folder on the cell's volume for files that are still arriving; emptied at start."""
+    """A folder on the cell's volume for files that are still arriving."""
     limits: FormLimits
     string_length: Callable[[], int]
     protect: Callable[[pa.RecordBatch], pa.RecordBatch]
+    refuse: Callable[[], None] = lambda: None
+    """Refuses while nothing is taken in."""
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
     _here: int = 0
 
-    def __post_init__(self) -> None:
+    def sweep(self) -> None:
+        """Remove what a killed process left behind. Whoever calls holds the volume."""
         make_folder(self.uploads)
         for left in self.uploads.iterdir():
             left.unlink()
@@ -94,9 +98,10 @@ class ReferenceDoor:
         """Take files into the open dataset: 207 with counts and failures."""
         check_model(request, self.identity)
         try:
-            name = self.store.addressed(request.query_params.get("dataset"), to_add=True)
+            self.refuse()
+            name = self.datasets().addressed(request.query_params.get("dataset"), to_add=True)
             receiver = FormReceiver(request.headers.get("content-type", ""), self.uploads, PARTS, self.limits)
-        except (DatasetError, MultipartError) as error:
+        except (DatasetError, MultipartError, Refusal) as error:
             await drain(request.stream(), self.limits.body_bytes)
             raise _refusal(error) from None
         if self._here >= _WAITING:
@@ -119,8 +124,8 @@ class ReferenceDoor:
         if wanted.status != "uploaded":
             raise Refusal(400, 'status must be "uploaded": that closes the reference data')
         try:
-            name = self.store.addressed(request.query_params.get("dataset"), to_add=False)
-            await asyncio.to_thread(self.store.close, name, wanted.total_record_count)
+            name = self.datasets().addressed(request.query_params.get("dataset"), to_add=False)
+            await asyncio.to_thread(self.datasets().close, name, wanted.total_record_count)
         except (CountMismatchError, DatasetClosedError) as error:
             raise Refusal(400, str(error)) from None
         except DatasetError as error:
@@ -131,12 +136,13 @@ class ReferenceDoor:
         """What is known of the dataset: 200, or 404 while there is none."""
         check_model(request, self.identity)
         try:
-            name = self.store.addressed(request.query_params.get("dataset"), to_add=False)
-            return json_answer(described(self.identity.model_id, self.store.get(name)))
+            name = self.datasets().addressed(request.query_params.get("dataset"), to_add=False)
+            return json_answer(described(self.identity.model_id, self.datasets().get(name)))
         except DatasetError as error:
             raise _refusal(error) from None
 
     def _take(self, name: str, files: Sequence[ReceivedFile]) -> dict[str, Any]:
+        store = self.datasets()
         counts = {"success": 0, "failure": 0, "total": 0}
         failures: list[dict[str, Any]] = []
         ignored: set[str] = set()
@@ -145,17 +151,17 @@ class ReferenceDoor:
             for file in files:
                 told = ReferenceRows()
                 rows = read_reference(file.path, file.head, self.schema, self.string_length(), told)
-                uploads.append(Upload(file.sha256, self.store.stage(name, map(self.protect, rows))))
+                uploads.append(Upload(file.sha256, store.stage(name, map(self.protect, rows))))
                 counts["success"] += told.total - told.failed
                 counts["failure"] += told.failed
                 counts["total"] += told.total
                 failures += [{"message": reason, "status": 400} for reason in told.reasons]
                 ignored.update(told.ignored)
             kept = [upload for upload in uploads if upload.file.rows]
-            self.store.discard(name, [upload.file for upload in uploads if not upload.file.rows])
-            self.store.commit(name, kept)
+            store.discard(name, [upload.file for upload in uploads if not upload.file.rows])
+            store.commit(name, kept)
         except BaseException:
-            self.store.discard(name, [upload.file for upload in uploads])
+            store.discard(name, [upload.file for upload in uploads])
             raise
         finally:
             for file in files:
@@ -182,6 +188,8 @@ def described(model_id: str, dataset: Dataset) -> dict[str, Any]:
 
 def _refusal(error: Exception) -> Refusal:
     match error:
+        case Refusal():
+            return error
         case UnknownDatasetError():
             return Refusal(404, str(error))
         case DatasetClosedError():

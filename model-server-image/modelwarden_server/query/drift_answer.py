@@ -47,6 +47,8 @@ class Sources:
     generation: Generation | None
     inferences: Files
     reference: Files | None
+    complete: bool = True
+    """Whether all rows acknowledged before the query are in here."""
 
 
 def answer(query: DriftQuery, sources: Sources, deadline: Deadline) -> dict[str, Any]:
@@ -55,9 +57,13 @@ def answer(query: DriftQuery, sources: Sources, deadline: Deadline) -> dict[str,
     """
     span = _from_partials(query, sources)
     if span is not None and sources.generation is not None:
-        rows = _by_partials(query, sources.generation, span, deadline)
-        return {"query_result": rows, "computed_from": "partials"}
-    return {"query_result": _by_rows(query, sources, deadline), "computed_from": "rows"}
+        found = {
+            "query_result": _by_partials(query, sources.generation, span, deadline),
+            "computed_from": "partials",
+        }
+    else:
+        found = {"query_result": _by_rows(query, sources, deadline), "computed_from": "rows"}
+    return found if sources.complete else found | {"rows_still_waiting": True}
 
 
 def _from_partials(query: DriftQuery, sources: Sources) -> Span | None:

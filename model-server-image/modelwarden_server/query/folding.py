@@ -16,7 +16,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from modelwarden_server.analysis.code_space import CodeSpace
-from modelwarden_server.analysis.partials import SparseCounts, empty, merge
+from modelwarden_server.analysis.partials import SparseCounts, merge
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.schema.compiled import EVENT_TIME
@@ -52,36 +52,46 @@ class Pace:
     memory_bytes: int = 128 << 20
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """The partials that are wanted: those of a profile, or of rows alone."""
+DEFAULT_PACE = Pace()
 
-    name: str = ROWS_ONLY
-    profile: ReferenceProfile | None = None
+
+class Profiles(Protocol):
+    """Which profile is the one to compare with."""
+
+    def wanted(self) -> str | None:
+        """The hash of that profile, or None while there is none."""
+        ...
+
+    def load(self, profile_hash: str) -> ReferenceProfile:
+        """The profile. Raises ValueError or OSError if it cannot be read."""
+        ...
 
 
 class Folder:
-    """The partials of one cell. `committed` is the writer's, `start`, `want` and `stop` the
-    cell's, `live` everybody's.
+    """The partials of one cell. `fold` is the writer's, `start`, `wake` and `stop` the cell's, `live`
+    everybody's.
     """
 
     def __init__(
-        self, table: InferenceTable, stored: frozenset[str], root: Path, pace: Pace | None = None
+        self,
+        table: InferenceTable,
+        stored: frozenset[str],
+        profiles: Profiles,
+        root: Path,
+        pace: Pace = DEFAULT_PACE,
     ) -> None:
         """`stored` are the attributes that are columns of the table; partials go under `root`."""
-        self._table, self._stored, self._root = table, stored, root
-        self._pace = pace or Pace()
+        self._table, self._stored, self._profiles, self._root = table, stored, profiles, root
+        self._pace = pace
         self._live: Generation | None = None
         self.problem: str | None = None
         """Why partials are behind the table, if they are."""
-        self._wanted = Wanted()
         # Held while a version is folded or generations change: short, because what takes long is done before.
         self._turn = threading.Lock()
         self._moved = threading.Condition()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="partials", daemon=True)
-        self.on_change: Callable[[], None] = lambda: None
 
     @property
     def live(self) -> Generation | None:
@@ -92,19 +102,20 @@ class Folder:
         """Begin to catch up with what is in the table."""
         self._thread.start()
 
-    def want(self, wanted: Wanted) -> None:
-        """Change to the partials of another profile, as soon as they have caught up."""
-        self._wanted = wanted
+    def wake(self) -> None:
+        """The profile to compare with may be another one: change to its partials as soon as
+        they have caught up.
+        """
         self._wake.set()
 
-    def committed(self, version: int, rows: pa.Table) -> None:
+    def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """Take in what the writer just committed as `version` (a `CommitListener`).
 
         Never raises: what fails here is caught up with later.
         """
         try:
             with self._turn:
-                self._fold(version, rows)
+                self._take(version, batches)
         except Exception as error:  # noqa: BLE001 - the writer must not stop for the sake of an answer
             self.problem = self._told(error)
 
@@ -118,14 +129,14 @@ class Folder:
         with self._moved:
             return self._moved.wait_for(reached, timeout)
 
-    def _fold(self, version: int, rows: pa.Table) -> None:
+    def _take(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         live = self._live
         if live is None or version <= live.folded:
             return
         if any(file.version < version for file in self._table.files_added(live.folded)):
             self._wake.set()
             return
-        live.add(live.space.fold(rows, EVENT_TIME) if rows.num_rows else empty(), version)
+        live.add(merge(live.space.fold(batch, EVENT_TIME) for batch in batches), version)
         self._progressed()
         if live.pending > self._pace.persist_entries:
             self._wake.set()
@@ -164,32 +175,31 @@ class Folder:
         return f"{type(error).__name__}: {error}"
 
     def _change(self) -> None:
-        wanted, live = self._wanted, self._live
-        if live is None or live.name != wanted.name:
-            generation = self._opened(wanted)
-            self._catch_up(generation)
-            with self._turn:
-                self._catch_up(generation)
-                if self._stopping.is_set() or self._wanted is not wanted:
-                    return
-                self._live = generation
-            self._progressed()
-            self._attempt(generation.persist)
-            drop_partials(self._root, frozenset({wanted.name}))
-            self.on_change()
-            if self._wanted is not wanted:
-                self._wake.set()
-        else:
+        name, live = self._profiles.wanted() or ROWS_ONLY, self._live
+        if live is not None and live.name == name:
             self._catch_up(live)
+            return
+        generation = self._opened(name)
+        self._catch_up(generation)
+        with self._turn:
+            self._catch_up(generation)
+            if self._stopping.is_set():
+                return
+            self._live = generation
+        self._progressed()
+        log.info("partials of %s are live: %d rows", name[:12], generation.rows)
+        generation.persist()
+        drop_partials(self._root, frozenset({name}))
+        self._wake.set()  # another one may have become the wanted one meanwhile
 
-    def _opened(self, wanted: Wanted) -> Generation:
-        space = CodeSpace.of(wanted.profile, self._stored)
-        table = PartialTable.open(self._root, wanted.name)
+    def _opened(self, name: str) -> Generation:
+        profile = None if name == ROWS_ONLY else self._profiles.load(name)
+        table = PartialTable.open(self._root, name)
         if table.folded > self._table.version:
             log.warning("partials reach further than the table of inferences: they are made anew")
             drop_partials(self._root, frozenset())
-            table = PartialTable.open(self._root, wanted.name)
-        return Generation(wanted.name, wanted.profile, space, table)
+            table = PartialTable.open(self._root, name)
+        return Generation(name, profile, CodeSpace.of(profile, self._stored), table)
 
     def _catch_up(self, generation: Generation) -> None:
         """Fold all versions that the table has and the generation has not, a bounded number

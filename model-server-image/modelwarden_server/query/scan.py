@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
 from modelwarden_server.query.request import QueryError, Rollup
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME
@@ -51,6 +50,8 @@ class RowSource:
         """The rows, a bounded number at a time. Raises QueryTooLargeError."""
         if not self.files:
             return
+        import pyarrow.dataset as ds  # takes pandas with it where that is installed: only a scan pays
+
         data = ds.dataset([str(path) for path in self.files], schema=self.schema, format="parquet")
         scanner = data.scanner(
             columns=list(columns),

@@ -5,11 +5,11 @@ import threading
 
 import numpy as np
 import pytest
-from query_rooms import DAY, STORED, inferences, open_query_rooms, people, profile_of, until
+from query_rooms import DAY, STORED, Profiles, inferences, open_query_rooms, people, profile_of, until
 
 from modelwarden_server.analysis.code_space import CodeSpace
 from modelwarden_server.analysis.partials import total
-from modelwarden_server.query.folding import Pace, Wanted
+from modelwarden_server.query.folding import DEFAULT_PACE, Pace
 from modelwarden_server.store.partials import PartialTable
 
 
@@ -67,14 +67,14 @@ def test_the_same_commit_told_twice_counts_once(rooms):
     rows = inferences(people(100), seconds(100))
     commit = rooms.table.append(rows, {})
     for _ in range(3):
-        rooms.folder_of_partials.committed(commit.version, rows)
+        rooms.folder_of_partials.fold(commit.version, rows.to_batches())
     assert counted(rooms)[0] == 100
 
 
 def test_commits_without_rows_hold_nothing_up(rooms):
     rooms.compare_with(people(3000))
     commit = rooms.table.commit([], {"log": 1})
-    rooms.folder_of_partials.committed(commit.version, inferences(people(0), np.empty(0)))
+    rooms.folder_of_partials.fold(commit.version, [])
     rooms.store(inferences(people(100), seconds(100)))
     assert rooms.folder_of_partials.reach(10)
     assert counted(rooms)[0] == 100
@@ -105,8 +105,9 @@ def test_rows_that_arrive_while_partials_are_made_anew_are_counted_once(rooms):
 
 
 @contextlib.contextmanager
-def reopened(folder, pace=None):
-    rooms = open_query_rooms(folder, pace)
+def reopened(folder, pace=DEFAULT_PACE, reference=None):
+    profiles = Profiles("a" * 64, {"a" * 64: profile_of(reference)}) if reference is not None else None
+    rooms = open_query_rooms(folder, pace, profiles)
     yield next(rooms)
     assert next(rooms, None) is None
 
@@ -121,9 +122,8 @@ def test_a_new_process_goes_on_from_the_disk(tmp_path):
     stored = PartialTable.open(tmp_path / "tables" / "partials", "a" * 64)
     assert stored.folded == first.table.version
     assert sum(int(c.sum()) for _, _, c in stored.read()) == wanted.sum()
-    with reopened(tmp_path) as second:
-        second.folder_of_partials.want(Wanted("a" * 64, profile_of(reference)))
-        until(lambda: (live := second.folder_of_partials.live) is not None and live.profile is not None)
+    with reopened(tmp_path, reference=reference) as second:
+        until(lambda: second.folder_of_partials.live is not None)
         assert np.array_equal(counted(second), wanted)
 
 
@@ -136,9 +136,8 @@ def test_partials_that_were_torn_or_lost_are_made_anew(tmp_path):
         wanted = counted(first)
     for file in (tmp_path / "tables" / "partials").glob("*/*/part-*.parquet"):
         file.write_bytes(file.read_bytes()[:-7])
-    with reopened(tmp_path) as second:
-        second.folder_of_partials.want(Wanted("a" * 64, profile_of(reference)))
-        until(lambda: (live := second.folder_of_partials.live) is not None and live.profile is not None)
+    with reopened(tmp_path, reference=reference) as second:
+        until(lambda: second.folder_of_partials.live is not None)
         assert np.array_equal(counted(second), wanted)
 
 

@@ -248,7 +248,7 @@ async def test_bounds_of_a_request(tmp_path):
 
 
 async def test_a_nearly_full_volume_is_a_503_that_may_be_tried_again(tmp_path):
-    rooms = open_rooms(tmp_path, reserve=shutil.disk_usage(tmp_path).total)
+    rooms = open_rooms(tmp_path, reserve=shutil.disk_usage(tmp_path).total, reserve_share=1.0)
     async with client_of(rooms) as client:
         answer = await upload(client, parquet(frame(3)))
     assert answer.status_code == 503

@@ -1,0 +1,96 @@
+"""The room of reference datasets in a cell's process: its doors, its folders, its part of the status.
+
+<data>/tables/reference/<dataset>/   rows, one Delta table a dataset
+<data>/reference/<dataset>.json      what is known of each
+<data>/artefacts/profile/<sha256>    profiles
+<data>/uploads/                      files that are still arriving
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from starlette.routing import BaseRoute
+
+from modelwarden_server.analysis.columns import columns_of
+from modelwarden_server.cell import Cell
+from modelwarden_server.door.datasets import DatasetDoor, reported
+from modelwarden_server.door.multipart import FormLimits
+from modelwarden_server.door.reference import ReferenceDoor
+from modelwarden_server.door.reference_rows import reference_schema
+from modelwarden_server.door.secret import hash_secret
+from modelwarden_server.schema.sensitive import protect
+from modelwarden_server.store.artefacts import ArtefactStore
+from modelwarden_server.store.reference import ReferenceStore
+from modelwarden_server.store.store import Folders, Store
+from modelwarden_server.store.writer import CommitListener
+from modelwarden_server.web import Refusal
+
+LIMITS = FormLimits(body_bytes=4 << 30, files=64, reserve=256 << 20)
+
+
+class ReferenceRoom:
+    """Reference data in, profiles in, both kept for whoever compares. `settled`: a dataset
+    got its profile.
+    """
+
+    def __init__(self, cell: Cell, settled: Callable[[], None]) -> None:
+        self._cell = cell
+        self._folders = Folders(cell.folder)
+        self._store: ReferenceStore | None = None
+        self._secret = b""
+        self.artefacts = ArtefactStore(self._folders.artefacts)
+        self._door = ReferenceDoor(
+            identity=cell.identity,
+            schema=cell.schema,
+            datasets=self.datasets,
+            uploads=cell.folder / "uploads",
+            limits=LIMITS,
+            string_length=lambda: cell.settings.current.ingest.limits.max_string_length,
+            protect=self._protect,
+            refuse=self._refuse_while_closed,
+        )
+        columns = columns_of(cell.identity.attributes)
+        self._inner = DatasetDoor(self.datasets, self.artefacts, columns, settled)
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """See Room."""
+        return [*self._door.routes(), *self._inner.routes()]
+
+    def attach(self, _store: Store) -> CommitListener | None:
+        """See Room."""
+        self._secret = hash_secret(self._folders.root)
+        self._door.sweep()
+        self._store = ReferenceStore(
+            self._folders.table("reference"),
+            self._folders.root / "reference",
+            reference_schema(self._cell.schema),
+            lambda: datetime.fromtimestamp(self._cell.clock(), UTC),
+        )
+        return None
+
+    def status(self) -> dict[str, Any]:
+        """See Room."""
+        if self._store is None:
+            return {}
+        return {"reference": tuple(reported(dataset) for dataset in self._store.all())}
+
+    def close(self) -> None:
+        """See Room."""
+
+    def datasets(self) -> ReferenceStore:
+        """The datasets. Raises Refusal (503) as long as the cell is recovering."""
+        if self._store is None:
+            raise Refusal(503, self._cell.unready() or "the cell is starting", retry_after=2)
+        return self._store
+
+    def _protect(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        return protect(rows, self._cell.settings.current.sensitivity, self._secret)
+
+    def _refuse_while_closed(self) -> None:
+        unready = self._cell.unready()
+        if unready is not None:
+            raise Refusal(503, f"no data are taken in now ({unready}): send them again later", retry_after=5)
+        if self._cell.settings.current.archived:
+            raise Refusal(409, "the model is archived (lifecycle: Archived): it takes in no data")

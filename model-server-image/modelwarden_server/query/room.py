@@ -1,0 +1,153 @@
+"""The room of answers in a cell's process: partials that follow the commits, the verdict of the status, drift
+queries and series.
+
+What it compares with is chosen here: the dataset that the settings name, else the one closed last, once
+profiled.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from starlette.routing import BaseRoute
+
+from modelwarden.resources.cell import CellSettings
+from modelwarden.resources.report import DriftReport
+from modelwarden_server.analysis.columns import columns_of
+from modelwarden_server.analysis.profile import ReferenceProfile
+from modelwarden_server.analysis.profile_format import from_json
+from modelwarden_server.cell import Cell
+from modelwarden_server.query.drift_answer import Files, Sources, files_of
+from modelwarden_server.query.folding import Folder
+from modelwarden_server.query.http import QueryDoor
+from modelwarden_server.query.series import DriftCollector
+from modelwarden_server.query.status import DriftWatch
+from modelwarden_server.store.artefacts import ArtefactStore
+from modelwarden_server.store.datasets import Dataset
+from modelwarden_server.store.reference import ReferenceStore
+from modelwarden_server.store.store import Store
+from modelwarden_server.store.writer import CommitListener
+from modelwarden_server.web import Refusal
+
+BARRIER_SECONDS = 5.0
+PROFILE = "profile"
+
+
+class ReferenceKeeper(Protocol):
+    """The room of the references, as far as answers need it."""
+
+    artefacts: ArtefactStore
+
+    def datasets(self) -> ReferenceStore:
+        """The datasets. Raises Refusal as long as there are none."""
+        ...
+
+
+@dataclass
+class ChosenProfile:
+    """The profile to compare with, by the settings and the datasets as they are now."""
+
+    keeper: ReferenceKeeper
+    settings: Callable[[], CellSettings]
+
+    def dataset(self) -> Dataset | None:
+        """The dataset to compare with, once it has a profile."""
+        return self.keeper.datasets().active(self.settings().reference_ref)
+
+    def wanted(self) -> str | None:
+        """See Profiles."""
+        dataset = self.dataset()
+        return None if dataset is None else dataset.profile_hash
+
+    def load(self, profile_hash: str) -> ReferenceProfile:
+        """See Profiles."""
+        content = self.keeper.artefacts.get(PROFILE, profile_hash)
+        if content is None:
+            raise ValueError(f"artefact {PROFILE}/{profile_hash} is missing: profile the dataset again")
+        return from_json(content)
+
+
+class AnswerRoom:
+    """Answers of one cell. `keeper` is attached before this room."""
+
+    def __init__(self, cell: Cell) -> None:
+        self._cell = cell
+        self._chosen: ChosenProfile | None = None
+        self._folder: Folder | None = None
+        self._watch = DriftWatch()
+        self._door = QueryDoor(cell.identity, self._sources)
+        self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
+        self._stored = frozenset(column.name for column in cell.schema.data)
+        cell.metrics.registry.register(DriftCollector(self._drift))
+
+    def compare_with(self, keeper: ReferenceKeeper) -> None:
+        """Say where reference datasets are. Before the cell starts."""
+        self._chosen = ChosenProfile(keeper, lambda: self._cell.settings.current)
+
+    def reference_changed(self) -> None:
+        """A dataset got its profile."""
+        if self._folder is not None:
+            self._folder.wake()
+
+    def routes(self) -> Sequence[BaseRoute]:
+        """See Room."""
+        return self._door.routes()
+
+    def attach(self, store: Store) -> CommitListener | None:
+        """See Room."""
+        if self._chosen is None:
+            raise RuntimeError("the room of answers was not told where the references are")
+        self._folder = Folder(
+            store.tables.inferences, self._stored, self._chosen, store.folders.table("partials")
+        )
+        self._folder.start()
+        return self._folder
+
+    def status(self) -> dict[str, Any]:
+        """See Room."""
+        folder = self._folder
+        if folder is None or self._chosen is None:
+            return {}
+        dataset = self._chosen.dataset()
+        live = folder.live
+        if live is not None and (dataset.profile_hash if dataset else None) not in (live.name, None):
+            folder.wake()  # the settings may name another dataset since
+        active = dataset.name if dataset and live is not None and live.name == dataset.profile_hash else None
+        known: dict[str, Any] = {"active_reference": active, "drift": self._drift()}
+        if folder.problem is not None:
+            known["reason"] = f"answers are behind the tables: {folder.problem}"
+        return known
+
+    def close(self) -> None:
+        """See Room."""
+        if self._folder is not None:
+            self._folder.stop()
+
+    def _drift(self) -> DriftReport | None:
+        live = self._folder.live if self._folder is not None else None
+        return self._watch.report(live, self._cell.settings.current.monitoring)
+
+    def _sources(self) -> Sources:
+        """What there is to ask, with all rows that were acknowledged before (within a bounded time)."""
+        store, folder, chosen = self._cell.store, self._folder, self._chosen
+        if folder is None or chosen is None:
+            raise Refusal(503, "the cell is starting", retry_after=2)
+        complete = store.writer.flush(BARRIER_SECONDS) and folder.reach(BARRIER_SECONDS)
+        table = store.tables.inferences
+        names, rows = [file.name for file in table.files], table.rows
+        live = folder.live
+        return Sources(
+            columns={name: column for name, column in self._columns.items() if name in self._stored},
+            generation=live,
+            inferences=files_of(table.folder, names, rows, table.schema),
+            reference=self._reference_files(chosen, None if live is None else live.name),
+            complete=complete,
+        )
+
+    def _reference_files(self, chosen: ChosenProfile, live: str | None) -> Files | None:
+        dataset = chosen.dataset()
+        if dataset is None or dataset.profile_hash != live:
+            return None
+        datasets = chosen.keeper.datasets()
+        paths = tuple(datasets.path(dataset.name, file.name) for file in dataset.files)
+        return Files(paths, dataset.records, datasets.schema)
