@@ -6,8 +6,9 @@ VENV    := .venv
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 PYTEST  := $(PY) -m pytest
-KEPT    := $(or $(DEMO_KEEP),)
 
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-long lint bench crds clean venv
 
