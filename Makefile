@@ -13,7 +13,7 @@ SHELL       := bash
 .PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-long lint bench crds clean venv
 
 help: ## list these targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
 
 venv: $(READY) ## make the virtual environment in .venv
 $(READY): pyproject.toml constraints.txt

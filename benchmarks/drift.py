@@ -3,6 +3,7 @@ the peer's preset with PSI.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from modelwarden_server.analysis.buckets import buckets
 from modelwarden_server.analysis.code_space import CodeSpace
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.distances import Metric, distance
-from modelwarden_server.analysis.drift import compare
 from modelwarden_server.analysis.partials import Integers, total
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 
@@ -27,7 +27,7 @@ def cases() -> Sequence[Case]:
     reference, current = (pa.table(frame) for frame in frames())
     columns = [Column(name, "FLOAT", "PIPELINE_INPUT") for name in NUMERIC]
     columns += [Column(name, "STRING", "PIPELINE_INPUT", categorical=True) for name in CATEGORICAL]
-    profiles = tuple(profile_column(c, lambda c=c: reference.column(c.name).chunks) for c in columns)
+    profiles = tuple(profile_column(c, partial(_chunks, reference, c.name)) for c in columns)
     space = CodeSpace(ReferenceProfile("bench", REFERENCE_ROWS, profiles).columns)
     times = pa.array(np.full(ROWS, 1_700_000_000_000_000), pa.timestamp("us", "UTC"))
     rows = current.append_column("time", times).combine_chunks()
@@ -49,6 +49,11 @@ def cases() -> Sequence[Case]:
     ]
 
 
+def _chunks(table: pa.Table, name: str) -> list[pa.Array]:
+    chunks: list[pa.Array] = table.column(name).chunks
+    return chunks
+
+
 def _scores(space: CodeSpace, totals: Integers) -> list[float | None]:
     scores: list[float | None] = []
     for profile in space.columns:
@@ -56,7 +61,7 @@ def _scores(space: CodeSpace, totals: Integers) -> list[float | None]:
         if layout is None:
             continue
         name = profile.column.name
-        counts = np.asarray(profile.counts, dtype=np.int64)
-        pair = compare(name, profile.column.stage, layout, counts, space.cells_of(name, totals))
-        scores += [distance(metric, pair.base, pair.target) for metric in METRICS]
+        base = layout.counts(np.asarray(profile.counts, dtype=np.int64))
+        target = layout.counts(space.cells_of(name, totals))
+        scores += [distance(metric, base, target) for metric in METRICS]
     return scores

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, TypeAdapter, create_model
+from pydantic import ConfigDict, TypeAdapter, create_model
 
 from benchmarks.harness import Case, here
 from modelwarden.resources.cell import identity_of
@@ -112,7 +112,7 @@ class _PydanticParser:
             inference_timestamp=(str, ...),
             inference_data=(data, ...),
         )
-        self._rows: TypeAdapter[list[BaseModel]] = TypeAdapter(list[row])
+        self._rows: Any = TypeAdapter(list[row])
         self._schema = pa.schema([(n, arrow[k]) for n, k in names.items()] + [("score", pa.float64())])
 
     def parse(self, body: bytes) -> pa.Table:
