@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modelwarden.client.api import Cell
 
+WINDOW_NAMES = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
 EXIT_OK, EXIT_FAILED, EXIT_DRIFT, EXIT_INSUFFICIENT = 0, 1, 2, 3
 
 DESCRIPTION = "Send inferences to a model that Modelwarden watches, and ask what it sees."
@@ -103,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         "drift", help="how far features have moved from the reference", parents=[cell]
     )
     drift.add_argument("features", nargs="*", metavar="FEATURE", help="default: those of the newest window")
-    drift.add_argument(
-        "--by", choices=["hour", "day", "month", "year"], help="one row a window, not one for all time"
-    )
+    drift.add_argument("--by", choices=WINDOW_NAMES, help="one row a window, not one for all time")
     drift.add_argument("--metric", default="PSI")
     drift.add_argument("--bins", type=int, default=10)
     drift.set_defaults(run=_drift)
@@ -196,6 +195,8 @@ def _upload(parsed: argparse.Namespace) -> int:
 
 
 def _drift(parsed: argparse.Namespace) -> int:
+    import pandas as pd
+
     from modelwarden.client.errors import ClientError
 
     with _cell(parsed) as cell:
@@ -205,8 +206,15 @@ def _drift(parsed: argparse.Namespace) -> int:
         if not features:
             raise ClientError("no window has been compared yet: name the features you want")
         frame = cell.drift(features, metric=parsed.metric, num_bins=parsed.bins, rollup=parsed.by)
-    worst_first = frame.loc[:, frame.max().sort_values(ascending=False).index]
-    print(worst_first.T.to_string(float_format=lambda score: f"{score:.3f}", na_rep="–"))
+    table = frame.loc[:, frame.max().sort_values(ascending=False).index]
+    table.index = pd.Index(
+        [start.strftime(WINDOW_NAMES[parsed.by]) for start in table.index] if parsed.by else ["all"]
+    )
+    if len(table) <= len(table.columns):
+        table = table.T
+    print(table.to_string(float_format=lambda score: f"{score:.3f}", na_rep="–"))
+    if frame.attrs["rows_still_waiting"]:
+        print("some rows are not counted yet: ask again", file=sys.stderr)
     return EXIT_OK
 
 
