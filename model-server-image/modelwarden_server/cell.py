@@ -145,7 +145,7 @@ class Cell:
         try:
             if not self._take_volume():
                 return
-            store = Store.open(self.folder, self.schema, self.pace, self._progress)
+            store = Store.open(self.folder, self.schema, self.pace, self._progress, self.clock)
             self._attach(store)
         except (TableDamagedError, LogDamagedError, OSError, ValueError) as error:
             log.critical("the cell cannot serve: %s", error)

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,8 +42,9 @@ def take_lock(folder: Path) -> VolumeLock:
         os.close(fd)
         raise VolumeHeldError(f"the volume is held by {holder}") from None
     about = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat()}
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, json.dumps(about).encode(), 0)
+    with suppress(OSError):  # a full disk must not keep the cell from saying so
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, json.dumps(about).encode(), 0)
     return VolumeLock(fd)
 
 

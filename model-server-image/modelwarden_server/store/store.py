@@ -7,7 +7,7 @@ folder belongs to it; the caller holds the volume's lock.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,11 @@ from modelwarden_server.store.writer import (
 log = logging.getLogger(__name__)
 _MINUTE = 60_000_000
 Progress = Callable[[str], None]
+Clock = Callable[[], float]
+
+
+def _silent(_what: str) -> None:
+    """Progress that nobody asks for."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ class Store:
     ledger: Ledger
     ids: IdIndex
     digester: RowDigester
+    clock: Clock
     warning: str | None = None
-    clock: Callable[[], float] = field(default=time.time)
 
     @classmethod
     def open(
@@ -79,7 +84,8 @@ class Store:
         root: Path,
         schema: CompiledSchema,
         pace: Pace = DEFAULT_PACE,
-        progress: Progress = lambda _: None,
+        progress: Progress = _silent,
+        clock: Clock = time.time,
     ) -> "Store":
         """Recover what is in `root`, or make it new. The writer is not started yet.
 
@@ -96,10 +102,10 @@ class Store:
         source = SegmentLog.open(
             folders.log, schema.fingerprint, lambda identity: tables.inferences.transaction(identity) or 0
         )
-        ledger = Ledger()
+        ledger = Ledger(clock)
         digester = RowDigester([EVENT_TIME, BATCH, *(column.name for column in schema.data)])
         writer = Writer(source, tables, schema, ledger, pace)
-        store = cls(folders, schema, source, tables, writer, ledger, SortedIdIndex(), digester)
+        store = cls(folders, schema, source, tables, writer, ledger, SortedIdIndex(), digester, clock)
         store._recover(progress)
         source.observe(store._durable)
         return store

@@ -1,0 +1,158 @@
+"""What an operator does for a cell, done for a cell on a laptop: datasets declared, files sent, Jobs run.
+
+A client of the cell's own doors, nothing more: whatever works here works on a cluster. Must not touch the
+cell's files.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from modelwarden.resources.keys import job_key
+from modelwarden.resources.referencedataset import ReferenceDataset
+from modelwarden.resources.report import ReferenceReport, StatusReport
+
+PURPOSE = "profile"
+POLL_SECONDS = 0.5
+PATIENCE_SECONDS = 3.0
+Tell = Callable[[str], None]
+
+
+@dataclass
+class Companion:
+    """Attends to one cell until it is cancelled. `tell` is given a sentence at each change."""
+
+    url: str
+    key: str
+    model_id: str
+    datasets: tuple[ReferenceDataset, ...]
+    files: Sequence[Path]
+    tell: Tell
+    _jobs: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    _told: dict[str, str] = field(default_factory=dict)
+
+    async def attend(self) -> None:
+        """Declare, upload, close, profile, and tell; for ever."""
+        headers = {"Authorization": self.key}
+        async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=600) as client:
+            await self._ready(client)
+            await self._declare(client)
+            if self.files:
+                await self._upload(client)
+            while True:
+                self._look(await self._status(client))
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _ready(self, client: httpx.AsyncClient) -> None:
+        patience = asyncio.get_running_loop().time() + PATIENCE_SECONDS
+        while True:
+            try:
+                answer = await client.get("/readyz")
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.status_code == 200:
+                return
+            if answer is not None and asyncio.get_running_loop().time() > patience:
+                self._once("readiness", answer.text.strip())
+            await asyncio.sleep(0.1)
+
+    async def _status(self, client: httpx.AsyncClient) -> StatusReport:
+        answer = await client.get("/status")
+        return StatusReport.from_json(answer.raise_for_status().content)
+
+    async def _declare(self, client: httpx.AsyncClient) -> None:
+        for dataset in self.datasets:
+            name, spec = dataset.metadata.name, dataset.spec
+            if spec.source.upload is None:
+                self.tell(f"reference {name}: only uploads are possible here, send its file with --reference")
+            # Files that are still to come are closed when they have.
+            close = spec.closed and not self.files
+            body = {"closed": close, "totalRecordCount": spec.total_record_count if close else None}
+            answer = await client.put(f"/internal/v1/datasets/{name}", json=body)
+            if answer.is_error:
+                self.tell(f"reference {name}: {_error(answer)}")
+
+    async def _upload(self, client: httpx.AsyncClient) -> None:
+        """Send the files to the one declared dataset (or the cell's own) and close it with their rows."""
+        known = {entry.name: entry for entry in (await self._status(client)).reference}
+        names = [d.metadata.name for d in self.datasets] or ["default"]
+        if len(names) > 1:
+            self.tell(f"--reference needs one ReferenceDataset, the folder has {', '.join(names)}")
+            return
+        if names[0] in known and known[names[0]].state != "open":
+            self.tell(f"reference {names[0]} is closed already: the files are not sent again")
+            return
+        path = f"/api/v3/models/{self.model_id}/reference_data"
+        where = {"dataset": names[0]} if self.datasets else {}
+        rows = 0
+        for file in self.files:
+            with file.open("rb") as content:
+                answer = await client.post(path, params=where, files={"reference_data": (file.name, content)})
+            if answer.status_code != 207 or answer.json()["counts"]["failure"]:
+                self.tell(f"reference {names[0]}: {file} was not taken: {answer.text[:500]}")
+                return
+            rows += answer.json()["counts"]["success"]
+        closing = {"status": "uploaded", "total_record_count": rows}
+        answer = await client.patch(path, params=where, json=closing)
+        sentence = _error(answer) if answer.is_error else f"{rows} rows sent and closed"
+        self.tell(f"reference {names[0]}: {sentence}")
+
+    def _look(self, report: StatusReport) -> None:
+        for entry in report.reference:
+            if entry.state == "closed" and entry.content_hash and entry.content_hash not in self._jobs:
+                job = asyncio.create_task(self._profile(entry))
+                self._jobs[entry.content_hash] = job
+            if entry.state in ("profiled", "failed"):
+                tail = f": {entry.message}" if entry.message else ""
+                self._once(entry.name, f"reference {entry.name}: {entry.state}, {entry.records} rows{tail}")
+        if report.settings_error:
+            self._once("settings", f"the change was not taken: {report.settings_error}")
+        if report.reason:
+            self._once("reason", report.reason)
+        if report.drift is not None:
+            drift = report.drift
+            named = ", ".join(f.name for f in drift.features if f.drifted)
+            found = f"{drift.drifted} of {drift.checked} features drifted ({named})" if named else "no drift"
+            verdict = found if drift.state == "Ok" else str(drift.state)
+            self._once("drift", f"window to {drift.window_end:%Y-%m-%d %H:%M}: {verdict}")
+
+    async def _profile(self, entry: ReferenceReport) -> None:
+        """The profile Job, in a process of its own, with the key that a cluster's Job would have."""
+        assert entry.content_hash is not None
+        command = [sys.executable, "-m", "modelwarden_server", "job", PURPOSE]
+        command += ["--store", self.url, "--dataset", entry.name, "--content-hash", entry.content_hash]
+        key = job_key(self.key, PURPOSE, entry.content_hash)
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=os.environ | {"MODELWARDEN_JOB_KEY": key},
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, errors = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode:
+            last = errors.decode(errors="replace").strip().splitlines()[-1:]
+            self.tell(
+                f"reference {entry.name}: the profile Job ended with {process.returncode} {' '.join(last)}"
+            )
+
+    def _once(self, about: str, sentence: str) -> None:
+        if self._told.get(about) != sentence:
+            self._told[about] = sentence
+            self.tell(sentence)
+
+
+def _error(answer: httpx.Response) -> str:
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError):
+        return f"{answer.status_code} {answer.text[:200]}"

@@ -1,0 +1,188 @@
+"""`modelwarden local DIR`: the cell of a folder's model on this machine, without a cluster.
+
+The same store from the same YAML; what an operator would do is done by the companion. Editing the YAML
+while it runs changes the settings in force, as it would on a cluster.
+"""
+
+import argparse
+import asyncio
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from modelwarden.resources.attributes import ValueType
+from modelwarden_server.apps import furnish, store_app
+from modelwarden_server.cell import Cell
+from modelwarden_server.companion import Companion
+from modelwarden_server.localfiles import FolderError, LocalModel, read_folder
+from modelwarden_server.logs import log_as_json
+from modelwarden_server.schema.compiled import UnsupportedAttributeError
+from modelwarden_server.serve import Address, serve
+from modelwarden_server.settings import POLL_SECONDS, SettingsHolder, read_key
+from modelwarden_server.store.writer import Pace
+
+GRACE_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class _Options:
+    folder: Path
+    model: str | None
+    data: Path | None
+    address: Address
+    files: tuple[Path, ...]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run until Ctrl-C; the exit code."""
+    options = _options(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        local = read_folder(options.folder, options.model)
+        return asyncio.run(_run(local, options, console))
+    except (FolderError, UnsupportedAttributeError, OSError) as error:
+        console.print(f"[red]modelwarden:[/] {error}")
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options(arguments: Sequence[str]) -> _Options:
+    parser = argparse.ArgumentParser(
+        prog="modelwarden local", description="Run the cell of a folder's MonitoredModel on this machine."
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="folder with the model's YAML")
+    parser.add_argument("--model", help="which MonitoredModel, if the folder has several")
+    parser.add_argument("--data", type=Path, help="where rows are kept (default DIR/.modelwarden/MODEL)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="parquet or JSON file of reference rows; uploaded, then closed",
+    )
+    given = parser.parse_args(arguments)
+    for path in given.reference:
+        if not path.is_file():
+            parser.error(f"--reference {path}: no such file")
+    if not given.folder.is_dir():
+        parser.error(f"{given.folder} is not a folder")
+    address = Address(given.host, given.port)
+    return _Options(given.folder, given.model, given.data, address, tuple(given.reference))
+
+
+async def _run(local: LocalModel, options: _Options, console: Console) -> int:
+    data = options.data or options.folder / ".modelwarden" / local.name
+    data.mkdir(parents=True, exist_ok=True)
+    log_file = data / "server.log"
+    with log_file.open("a", encoding="utf-8") as stream:
+        log_as_json("info", stream)
+        key = _key(data / "key")
+        settings = SettingsHolder(local.settings(), key)
+        cell = Cell(local.identity(), settings, data / "volume", Pace(seconds=0.5))
+        url = f"http://{options.address.host}:{options.address.port}"
+        _greet(console, cell, url, data)
+        companion = Companion(
+            url, key, cell.identity.model_id, local.datasets, options.files, lambda s: console.print(f"  {s}")
+        )
+        inferences = furnish(cell)
+        tasks = [
+            asyncio.create_task(companion.attend()),
+            asyncio.create_task(_follow(local, options, settings)),
+        ]
+        try:
+            return await serve(cell, store_app(cell), options.address, lambda: inferences.busy, GRACE_SECONDS)
+        finally:
+            for task in tasks:
+                task.cancel()
+            for ended in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(ended, Exception):
+                    console.print(f"[red]modelwarden:[/] {type(ended).__name__}: {ended}; see {log_file}")
+
+
+async def _follow(local: LocalModel, options: _Options, settings: SettingsHolder) -> None:
+    """Take over settings when the YAML changes; what cannot change is told in the status."""
+    identity, seen = local.identity(), _stamps(local.files)
+    generation = settings.current.generation
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        if (now := _stamps(local.files)) == seen:
+            continue
+        seen = now
+        try:
+            changed = read_folder(options.folder, local.name)
+            if changed.identity() != identity:
+                raise FolderError("attributes, storage and log of a model cannot change: make a new model")
+            generation += 1
+            settings.current = changed.settings().model_copy(update={"generation": generation})
+            settings.error = None
+        except FolderError as error:
+            settings.error = str(error)
+
+
+def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
+    return [(s.st_mtime_ns, s.st_size) for f in files if f.exists() for s in (f.stat(),)]
+
+
+def _key(path: Path) -> str:
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return read_key(path)
+
+
+def _greet(console: Console, cell: Cell, url: str, data: Path) -> None:
+    identity = cell.identity
+    categories = {a.name: a.categories[0] for a in identity.attributes if a.categories}
+    first = {c.name: _example(c.value_type, categories.get(c.name, "a")) for c in cell.schema.data}
+    row = {
+        "partner_inference_id": "1",
+        "inference_timestamp": cell.started_at.isoformat(timespec="seconds"),
+        "inference_data": first,
+    }
+    if cell.schema.is_batch:
+        row["batch_id"] = "batch-1"
+    table = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("model", f"{identity.name}  ({len(cell.schema.data)} columns)"),
+        ("id", identity.model_id),
+        ("url", url),
+        ("key", cell.settings.key),
+        ("rows", str(data / "volume" / "tables" / "inferences")),
+        ("log", str(data / "server.log")),
+    ):
+        table.add_row(f"[bold]{name}[/]", value)
+    console.print()
+    console.print(table)
+    console.print("\n[bold]send a row[/]")
+    console.print(
+        f"  curl -H 'Authorization: {cell.settings.key}' {url}/api/v3/models/{identity.model_id}/inferences"
+        f" -d '{json.dumps([row])}'",
+        markup=False,
+    )
+    console.print("\n[bold]see what became of it[/]")
+    console.print(f"  curl -H 'Authorization: {cell.settings.key}' {url}/status\n", markup=False)
+    console.print("Ctrl-C ends it; the rows stay.\n")
+
+
+def _example(value_type: ValueType, category: str) -> object:
+    """A value that the door takes, for the first row of a newcomer."""
+    match value_type:
+        case ValueType.INTEGER:
+            return 1
+        case ValueType.FLOAT:
+            return 0.5
+        case ValueType.BOOLEAN:
+            return True
+        case ValueType.TIMESTAMP:
+            return "2026-01-31T12:00:00Z"
+        case _:
+            return category
