@@ -1,0 +1,80 @@
+"""The README's first model: its YAML and its commands, run as they stand, must end as it says."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from examples.census.kubectl import Kubectl, KubectlError, Waiting, wait_for
+from testbed.cluster import Cluster
+
+README = Path(__file__).parent.parent.parent / "README.md"
+NAMESPACE = "readme-e2e"
+NAMESPACES = (NAMESPACE,)
+
+
+def blocks(heading: str, language: str) -> list[str]:
+    """The fenced blocks of a language under a heading."""
+    section = README.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+@pytest.fixture
+def in_namespace(
+    cluster: Cluster, kubectl: Kubectl, new_namespace: Callable[[str], str], tmp_path: Path
+) -> Iterator[dict[str, str]]:
+    """An environment whose kubectl is the cluster's, in a namespace of its own."""
+    namespace = new_namespace(NAMESPACE)
+    kubeconfig = tmp_path / "kubeconfig"
+    shutil.copy(cluster.kubeconfig, kubeconfig)
+    environ = {
+        **os.environ,
+        "KUBECONFIG": str(kubeconfig),
+        "PATH": f"{cluster.programs}:{os.environ['PATH']}",
+    }
+    setting = ["kubectl", "config", "set-context", "--current", f"--namespace={namespace}"]
+    subprocess.run(setting, env=environ, check=True, capture_output=True, timeout=30)
+    yield environ
+    wait_for("the namespace is empty again", lambda: _deleted(kubectl, namespace), Waiting(60))
+
+
+def _deleted(kubectl: Kubectl, namespace: str) -> tuple[bool, str]:
+    try:
+        kubectl.run("delete", "mmodel", "--all", "--namespace", namespace, "--timeout=50s")
+    except KubectlError as reason:
+        return False, str(reason)
+    return True, ""
+
+
+def test_the_readmes_first_model_works_as_it_stands(in_namespace: dict[str, str], tmp_path: Path) -> None:
+    (manifest,) = blocks("A model of your own", "yaml")
+    (tmp_path / "credit.yaml").write_text(manifest)
+    (shown,) = blocks("A model of your own", "console")
+    commands, answer = script(shown)
+    done = subprocess.run(
+        ["bash", "-eu", "-c", commands],
+        env=in_namespace, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == answer
+
+
+def script(shown: str) -> tuple[str, str]:
+    """The commands of a console block as a script, and what the block says the last one answers."""
+    lines = shown.strip().splitlines()
+    answer = lines.pop()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    text = "\n".join(line.removeprefix("$ ") for line in lines).replace("localhost:8080", f"localhost:{port}")
+    # A person waits for "Forwarding from"; a script asks until there is an answer, and ends what it started.
+    forward = re.search(r"^kubectl port-forward (\S+) 8080 &$", text, re.MULTILINE)
+    assert forward, "the README forwards a port"
+    until = f"for _ in $(seq 100); do curl -s localhost:{port}/healthz >/dev/null && break; sleep 0.1; done"
+    started = f"kubectl port-forward {forward[1]} {port}:8080 >/dev/null &\ntrap 'kill %1' EXIT\n{until}"
+    return text.replace(forward[0], started), answer
