@@ -39,15 +39,6 @@ def kubernetes(reporter: Reporter) -> Path:
 
     About nine minutes on two cores the first time, a second after that.
     """
-    sources = [
-        MODULE / "go.mod",
-        MODULE / "go.sum",
-        *sorted(MODULE.glob("*.go")),
-        MODULE / "pause" / "main.go",
-    ]
-    go = go_version()
-    key = content_key(*sources, go, platform.machine(), COMPILER_FLAGS, *_linker_flags())
-    folder = cache_folder() / "kubernetes" / key
 
     def build(unfinished: Path) -> None:
         with reporter.step("Build Kubernetes from Go modules (9 minutes on two cores, once)") as step:
@@ -59,7 +50,7 @@ def kubernetes(reporter: Reporter) -> Path:
         for program in PROGRAMS:
             (unfinished / program).symlink_to("kubernetes")
 
-    return built_once(folder, build, lambda: reporter.say("Waiting: another process builds Kubernetes …"))
+    return built_once(_folder(), build, lambda: reporter.say("Waiting: another process builds Kubernetes …"))
 
 
 def kubeconform(reporter: Reporter) -> Path:
@@ -80,6 +71,11 @@ def kubeconform(reporter: Reporter) -> Path:
     return program
 
 
+def is_built() -> bool:
+    """Whether `kubernetes` would return at once."""
+    return _folder().is_dir()
+
+
 def go_version() -> str:
     """As `go1.26.8`; the build needs 1.25 or later."""
     if not shutil.which("go"):
@@ -91,6 +87,19 @@ def go_version() -> str:
     if found and (int(found[1]), int(found[2])) < (1, 25):
         raise SetupError(f"This machine's Go is {version}, Kubernetes needs 1.25 or later: https://go.dev/dl")
     return version
+
+
+def _folder() -> Path:
+    """Named by all that goes into the build."""
+    sources = [
+        MODULE / "go.mod",
+        MODULE / "go.sum",
+        *sorted(MODULE.glob("*.go")),
+        MODULE / "pause" / "main.go",
+    ]
+    go = go_version()
+    key = content_key(*sources, go, platform.machine(), COMPILER_FLAGS, *_linker_flags())
+    return cache_folder() / "kubernetes" / key
 
 
 def _versions() -> dict[str, str]:

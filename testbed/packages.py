@@ -19,7 +19,6 @@ NODE_PROGRAMS = {
     "nft": "nftables",
     "ip": "iproute2",
     "nsenter": "util-linux",
-    "conntrack": "conntrack",
     "mount": "mount",
 }
 IMAGE_PROGRAMS = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux"}
