@@ -8,12 +8,14 @@ What this module must not do: anything a user could not do with kubectl, helm an
 """
 
 import argparse
+import contextlib
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -29,6 +31,7 @@ from examples.census.next_steps import next_steps
 from examples.census.telling import Counts, Told, tell
 from examples.census.watched_model import HERE, MODEL, WatchedModel
 from modelwarden.client import Cell, ClientError
+from testbed.cache import cache_folder
 from testbed.cluster import Cluster, open_cluster
 from testbed.errors import SetupError
 from testbed.progress import ConsoleReporter, Reporter
@@ -58,15 +61,33 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     reporter = ConsoleReporter()
     try:
-        if parsed.down:
-            return take_down(os.environ.get("DEMO_CONTEXT"), reporter)
-        return run(reporter, keep=keep(os.environ, terminal=sys.stdin.isatty() and sys.stderr.isatty()))
+        with alone(cache_folder() / "demo.lock"):
+            if parsed.down:
+                return take_down(os.environ.get("DEMO_CONTEXT"), reporter)
+            watched = sys.stdin.isatty() and sys.stderr.isatty()
+            return run(reporter, keep=keep(os.environ, terminal=watched))
     except FAULTS as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Holds the demo's lock, which ends with the process: a second run would delete the namespace of the first.
+
+    Raises:
+        SetupError: another run holds it.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SetupError("Another make demo is running; wait for its end.") from None
+        yield
 
 
 def keep(environ: Mapping[str, str], *, terminal: bool) -> bool:

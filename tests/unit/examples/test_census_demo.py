@@ -14,6 +14,7 @@ from examples.census.kubectl import NotInTimeError, Waiting, condition, wait_for
 from examples.census.next_steps import next_steps
 from examples.census.report import Reach
 from examples.census.telling import Counts
+from testbed.errors import SetupError
 
 ALL_THERE = Counts(reference=10, sent=5, acknowledged=5, stored=5, distinct_ids=5, rejected=0)
 
@@ -117,3 +118,11 @@ def test_waiting_in_vain_says_what_was_seen_last() -> None:
     with pytest.raises(NotInTimeError, match=r"the moon.*half"):
         wait_for("the moon", lambda: (False, "half"), Waiting(0.0, every=0.001, heard=heard.append))
     assert heard == ["half"]
+
+
+def test_a_second_demo_does_not_run_over_the_first(tmp_path: Path) -> None:
+    lock = tmp_path / "cache" / "demo.lock"
+    with demo.alone(lock), pytest.raises(SetupError, match="running"), demo.alone(lock):
+        pytest.fail("both run")
+    with demo.alone(lock):
+        pass
