@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Holds the demo's lock, which ends with the process: a second run would delete the namespace of the first.
+    """Holds the demo's lock as long as the process lives: a second run would delete the first one's namespace.
 
     Raises:
         SetupError: another run holds it.
