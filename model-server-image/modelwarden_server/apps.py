@@ -3,6 +3,8 @@
 The only place that knows all rooms. Must not hold logic of its own.
 """
 
+from dataclasses import dataclass
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -17,13 +19,27 @@ from modelwarden_server.serve import Address, serve
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
 
 
-def furnish(cell: Cell) -> InferenceRoom:
-    """Put all rooms of a store into the cell. Each is built with the cell and nothing else."""
+@dataclass(frozen=True)
+class Rooms:
+    """The rooms of a store whose requests must not be dropped when the process ends."""
+
+    inferences: InferenceRoom
+    references: ReferenceRoom
+    answers: AnswerRoom
+
+    @property
+    def busy(self) -> int:
+        """Requests being worked on."""
+        return self.inferences.busy + self.references.busy + self.answers.busy
+
+
+def furnish(cell: Cell) -> Rooms:
+    """Put all rooms of a store into the cell."""
     inferences, answers = InferenceRoom(cell), AnswerRoom(cell)
     references = ReferenceRoom(cell, answers.reference_changed)
     answers.compare_with(references)
     cell.rooms += [HealthRoom(cell), inferences, references, answers]
-    return inferences
+    return Rooms(inferences, references, answers)
 
 
 def store_app(cell: Cell) -> ASGIApp:
@@ -37,5 +53,5 @@ def store_app(cell: Cell) -> ASGIApp:
 
 async def run_cell(cell: Cell, address: Address, grace: float) -> int:
     """Furnish the cell and serve it until the process is told to end; the exit code."""
-    inferences = furnish(cell)
-    return await serve(cell, store_app(cell), address, lambda: inferences.busy, grace)
+    rooms = furnish(cell)
+    return await serve(cell, store_app(cell), address, lambda: rooms.busy, grace)

@@ -3,17 +3,20 @@
 Must not change for a given profile: codes are what partials store.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 
-from modelwarden_server.analysis.cells import Cells
+from modelwarden_server.analysis.cells import Cells, Codes
 from modelwarden_server.analysis.partials import SLICE_SECONDS, Integers, SparseCounts, count_rows
 from modelwarden_server.analysis.profile import ColumnProfile, ReferenceProfile
 
 ROWS = 0
+_VALUES_AT_ONCE = 4_000_000
+_ENTRIES_AT_ONCE = 1_000_000
 _SLICE_MICROSECONDS = SLICE_SECONDS * 1_000_000
 
 
@@ -54,13 +57,26 @@ class CodeSpace:
         offset, cells = self._offsets[name]
         return totals[offset : offset + cells.size]
 
-    def fold(self, rows: pa.Table | pa.RecordBatch, time_column: str) -> SparseCounts:
-        """The partial of these rows. `time_column` is timestamp[us, UTC] without nulls."""
-        slices = slice_of(rows.column(time_column))
-        codes: list[Integers] = [np.zeros(len(slices), dtype=np.int64)]
+    def fold(self, rows: pa.Table | pa.RecordBatch, time_column: str) -> Iterator[SparseCounts]:
+        """The partial of these rows, in pieces to be added up: memory is bounded, whatever is given.
+
+        `time_column` is timestamp[us, UTC] without nulls.
+        """
+        values = len(self.columns) + 1
+        at_once = max(1, _VALUES_AT_ONCE // values)
+        for start in range(0, rows.num_rows, at_once):
+            piece = rows.slice(start, at_once)
+            slices, codes = slice_of(piece.column(time_column)), self._encoded(piece)
+            entries = max(1, _ENTRIES_AT_ONCE // values)
+            for low in range(0, len(slices), entries):
+                part = slice(low, low + entries)
+                yield count_rows(slices[part], [attribute[part] for attribute in codes], self.size)
+
+    def _encoded(self, rows: pa.Table | pa.RecordBatch) -> list[Codes]:
+        codes = [np.zeros(rows.num_rows, dtype=np.int32)]
         for name, (offset, cells) in self._offsets.items():
-            codes.append(cells.encode(rows.column(name)).astype(np.int64) + offset)
-        return count_rows(slices, codes, self.size)
+            codes.append(cells.encode(rows.column(name)) + np.int32(offset))
+        return codes
 
 
 def slice_of(times: pa.Array | pa.ChunkedArray) -> Integers:

@@ -15,61 +15,50 @@ from modelwarden_server.analysis.partials import (
     SLICES_PER_DAY,
     SLICES_PER_HOUR,
     Integers,
+    PackedCounts,
     SparseCounts,
     merge,
     roll_up,
     total,
 )
 
+_LONGEST_RUN = 1_000_000
+
 Reload = Callable[[int], SparseCounts]
 """Gives back all slices of a day (days since 1970)."""
 
 
 class _Runs:
-    """Counts of one day at one level: a few sorted runs, compact, merged geometrically as they come."""
+    """Counts of one day at one level: a few sorted runs, merged geometrically as they come."""
 
-    def __init__(self, first_key: int) -> None:
-        self._first_key = first_key
-        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+    def __init__(self) -> None:
+        self._runs: list[PackedCounts] = []
 
     def add(self, part: SparseCounts) -> None:
-        self._runs.append(self._packed(part))
-        while len(self._runs) > 1 and len(self._runs[-2][0]) < 2 * len(self._runs[-1][0]):
-            both = merge([self._unpacked(self._runs.pop()), self._unpacked(self._runs.pop())])
-            self._runs.append(self._packed(both))
+        self._runs.append(PackedCounts.of(part))
+        while len(self._runs) > 1 and self._worth_merging(self._runs[-2], self._runs[-1]):
+            both = merge([self._runs.pop().unpacked(), self._runs.pop().unpacked()])
+            self._runs.append(PackedCounts.of(both))
+
+    def _worth_merging(self, one: PackedCounts, other: PackedCounts) -> bool:
+        # Merging takes ten times the memory of the packed counts: very long runs stay as they are.
+        return len(one) < 2 * len(other) and len(one) + len(other) <= _LONGEST_RUN
 
     def parts(self) -> list[SparseCounts]:
-        return [self._unpacked(run) for run in self._runs]
+        return [run.unpacked() for run in self._runs]
 
     def between(self, start: int, end: int) -> list[SparseCounts]:
         """The counts of keys in [start, end)."""
-        found = []
-        for keys, counts in self._runs:
-            low, high = np.searchsorted(keys, np.array([start, end]) - self._first_key)
-            if low < high:
-                found.append(self._unpacked((keys[low:high], counts[low:high])))
-        return found
+        return [run.between(start, end) for run in self._runs]
 
+    @property
     def last_key(self) -> int:
         """The highest key there is. Raises ValueError without any."""
-        return max(int(keys[-1]) for keys, _ in self._runs if len(keys)) + self._first_key
+        return max(run.last_key for run in self._runs if len(run))
 
     @property
     def bytes(self) -> int:
-        return sum(keys.nbytes + counts.nbytes for keys, counts in self._runs)
-
-    def _packed(self, part: SparseCounts) -> tuple[np.ndarray, np.ndarray]:
-        # Most counts of a thin slice are 1: five bytes an entry instead of sixteen.
-        keys = part.keys - self._first_key
-        if not len(keys):
-            return keys.astype(np.uint32), part.counts.astype(np.uint8)
-        narrow = np.uint32 if keys[-1] < 2**32 else np.int64
-        kind = np.result_type(np.min_scalar_type(part.counts.min()), np.min_scalar_type(part.counts.max()))
-        return keys.astype(narrow), part.counts.astype(kind)
-
-    def _unpacked(self, run: tuple[np.ndarray, np.ndarray]) -> SparseCounts:
-        keys, counts = run
-        return SparseCounts(keys.astype(np.int64) + self._first_key, counts.astype(np.int64))
+        return sum(run.bytes for run in self._runs)
 
 
 @dataclass(slots=True)
@@ -113,7 +102,7 @@ class Timeline:
         """The latest slice that has a row."""
         if not self._days:
             return None
-        return self._fine(max(self._days))[1].last_key() // self.space
+        return self._fine(max(self._days))[1].last_key // self.space
 
     @property
     def bytes(self) -> int:
@@ -176,13 +165,9 @@ class Timeline:
     def _day(self, day: int) -> _Day:
         self._clock += 1
         if day not in self._days:
-            self._days[day] = _Day(_Runs(day * self.space), self._empty_fine(day))
+            self._days[day] = _Day(_Runs(), (_Runs(), _Runs()))
         self._days[day].used = self._clock
         return self._days[day]
-
-    def _empty_fine(self, day: int) -> tuple[_Runs, _Runs]:
-        hours = _Runs(day * (SLICES_PER_DAY // SLICES_PER_HOUR) * self.space)
-        return hours, _Runs(day * SLICES_PER_DAY * self.space)
 
     def _fine(self, day: int) -> tuple[_Runs, _Runs]:
         held = self._day(day)
@@ -190,7 +175,7 @@ class Timeline:
             if self.reload is None:
                 raise RuntimeError(f"slices of day {day} were dropped and cannot be read again")
             slices = self.reload(day)
-            held.fine = self._empty_fine(day)
+            held.fine = (_Runs(), _Runs())
             held.fine[0].add(roll_up(slices, self.space, SLICES_PER_HOUR))
             held.fine[1].add(slices)
         return held.fine

@@ -77,7 +77,8 @@ class ReferenceDoor:
     refuse: Callable[[], None] = lambda: None
     """Refuses while nothing is taken in."""
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
-    _here: int = 0
+    inside: int = 0
+    """Uploads that are being worked on or wait."""
 
     def sweep(self) -> None:
         """Remove what a killed process left behind. Whoever calls holds the volume."""
@@ -104,9 +105,9 @@ class ReferenceDoor:
         except (DatasetError, MultipartError, Refusal) as error:
             await drain(request.stream(), self.limits.body_bytes)
             raise _refusal(error) from None
-        if self._here >= _WAITING:
+        if self.inside >= _WAITING:
             raise Refusal(503, "too many uploads at once: try again in a few seconds", retry_after=5)
-        self._here += 1
+        self.inside += 1
         try:
             async with self._turn:
                 files = await receive(receiver, request.stream())
@@ -114,7 +115,7 @@ class ReferenceDoor:
         except (*_REFUSED, CommitError, OSError, ClientDisconnect) as error:
             raise _refusal(error) from error
         finally:
-            self._here -= 1
+            self.inside -= 1
         return json_answer(answer, 207)
 
     async def close(self, request: Request) -> Response:

@@ -79,6 +79,11 @@ class ReferenceRoom:
     def close(self) -> None:
         """See Room."""
 
+    @property
+    def busy(self) -> int:
+        """Uploads that are being worked on."""
+        return self._door.inside
+
     def datasets(self) -> ReferenceStore:
         """The datasets. Raises Refusal (503) as long as the cell is recovering."""
         if self._store is None:

@@ -16,7 +16,6 @@ from typing import Protocol
 import pyarrow as pa
 
 from modelwarden_server.analysis.code_space import CodeSpace
-from modelwarden_server.analysis.partials import SparseCounts, merge
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.schema.compiled import EVENT_TIME
@@ -25,6 +24,7 @@ from modelwarden_server.store.partials import PartialTable, drop_partials
 
 log = logging.getLogger(__name__)
 
+_BEHIND = 8
 ROWS_ONLY = "rows"
 """The name of partials that count rows alone, while there is no profile."""
 
@@ -136,7 +136,10 @@ class Folder:
         if any(file.version < version for file in self._table.files_added(live.folded)):
             self._wake.set()
             return
-        live.add(merge(live.space.fold(batch, EVENT_TIME) for batch in batches), version)
+        if live.pending > _BEHIND * self._pace.persist_entries:
+            self._wake.set()  # the disk is slow: the thread catches up from the table, and waits for it
+            return
+        live.add((part for batch in batches for part in live.space.fold(batch, EVENT_TIME)), version)
         self._progressed()
         if live.pending > self._pace.persist_entries:
             self._wake.set()
@@ -209,14 +212,14 @@ class Folder:
         for version, files in _by_version(self._table.files_added(generation.folded)):
             if self._stopping.is_set():
                 return
-            parts: list[SparseCounts] = []
-            for batch in self._table.read(files, columns):
-                parts.append(generation.space.fold(batch, EVENT_TIME))
-                parts = [merge(parts)] if len(parts) > 8 else parts
-            generation.add(merge(parts), version)
+            batches = self._table.read(files, columns)
+            generation.add(
+                (p for batch in batches for p in generation.space.fold(batch, EVENT_TIME)), version
+            )
             self._progressed()
             if generation.pending > self._pace.persist_entries:
-                self._attempt(generation.persist)
+                generation.persist()
+                generation.shed(self._pace.memory_bytes)
 
     def _tend(self) -> None:
         live = self._live

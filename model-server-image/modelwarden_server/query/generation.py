@@ -7,7 +7,7 @@ again from the table of inferences. Must not decide which profile is the one to 
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +16,7 @@ from modelwarden_server.analysis.code_space import CodeSpace
 from modelwarden_server.analysis.partials import (
     SLICES_PER_DAY,
     Integers,
+    PackedCounts,
     SparseCounts,
     empty,
     merge,
@@ -26,6 +27,7 @@ from modelwarden_server.analysis.timeline import Timeline
 from modelwarden_server.store.partials import PartialTable, Rows
 
 _DAYS_AT_ONCE = 31
+_ENTRIES_AT_ONCE = 1_000_000
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Generation:
     table: PartialTable
     folded: int = -1
     _timeline: Timeline = field(init=False)
-    _pending: list[SparseCounts] = field(default_factory=list)
+    _pending: list[PackedCounts] = field(default_factory=list)
     _entries: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
@@ -64,16 +66,18 @@ class Generation:
         """Counts that are not on the disk yet."""
         return self._entries
 
-    def add(self, part: SparseCounts, version: int) -> None:
-        """Take in the partial of all rows of one version, the next one that has rows; once,
-        however often it comes.
+    def add(self, parts: Iterable[SparseCounts], version: int) -> None:
+        """Take in the partial of all rows of one version, the next one that has rows; once, however often it
+        comes.
         """
+        packed = [PackedCounts.of(part) for part in parts]
         with self._lock:
             if version <= self.folded:
                 return
-            self._timeline.add(part)
-            self._pending.append(part)
-            self._entries += len(part)
+            for part in packed:
+                self._timeline.add(part.unpacked())
+            self._pending += packed
+            self._entries += sum(len(part) for part in packed)
             self.folded = version
 
     def window(self, start: int, end: int) -> Integers:
@@ -101,7 +105,7 @@ class Generation:
             parts, entries, folded = list(self._pending), self._entries, self.folded
         if folded <= self.table.folded:
             return
-        self.table.append(self._apart(merge(parts)), folded)
+        self.table.append(self._joined(parts), folded)
         with self._lock:
             del self._pending[: len(parts)]
             self._entries -= entries
@@ -118,6 +122,18 @@ class Generation:
         """Drop slices from memory that the disk has, until the counts fit the budget."""
         with self._lock:
             return self._timeline.shed(budget)
+
+    def _joined(self, parts: Iterable[PackedCounts]) -> Iterator[Rows]:
+        """Parts added up, as many at a time as memory is meant for: each is sorted,
+        together they need not be.
+        """
+        held: list[SparseCounts] = []
+        for part in parts:
+            held.append(part.unpacked())
+            if sum(map(len, held)) > _ENTRIES_AT_ONCE:
+                yield self._apart(merge(held))
+                held = []
+        yield self._apart(merge(held))
 
     def _summed(self, first: int, last: int) -> Iterator[Rows]:
         for day in range(first, last + 1, _DAYS_AT_ONCE):

@@ -33,7 +33,8 @@ class QueryDoor:
     identity: CellIdentity
     sources: Callable[[], Sources]
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
-    _here: int = 0
+    inside: int = 0
+    """Queries that are being worked on or wait."""
 
     def routes(self) -> list[Route]:
         """The routes of this door."""
@@ -42,9 +43,9 @@ class QueryDoor:
     async def data_drift(self, request: Request) -> Response:
         """Drift of the named properties: 200, or 400 that names the field."""
         check_model(request, self.identity)
-        if self._here >= _WAITING:
+        if self.inside >= _WAITING:
             raise Refusal(503, "too many queries at once: try again in a few seconds", retry_after=5)
-        self._here += 1
+        self.inside += 1
         try:
             body = await _body(request)
             async with self._turn:
@@ -56,7 +57,7 @@ class QueryDoor:
         except ClientDisconnect:
             raise Refusal(400, "the request broke off: send it again") from None
         finally:
-            self._here -= 1
+            self.inside -= 1
         return Response(found, media_type="application/json")
 
     def _answer(self, body: bytes) -> bytes:

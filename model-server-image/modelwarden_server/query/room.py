@@ -18,7 +18,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import from_json
 from modelwarden_server.cell import Cell
 from modelwarden_server.query.drift_answer import Files, Sources, files_of
-from modelwarden_server.query.folding import Folder
+from modelwarden_server.query.folding import ROWS_ONLY, Folder
 from modelwarden_server.query.http import QueryDoor
 from modelwarden_server.query.series import DriftCollector
 from modelwarden_server.query.status import DriftWatch
@@ -53,6 +53,11 @@ class ChosenProfile:
     def dataset(self) -> Dataset | None:
         """The dataset to compare with, once it has a profile."""
         return self.keeper.datasets().active(self.settings().reference_ref)
+
+    def compared(self, profile_hash: str) -> str | None:
+        """The name of the dataset that has this profile."""
+        found = [d for d in self.keeper.datasets().all() if d.profile_hash == profile_hash]
+        return found[-1].name if found else None
 
     def wanted(self) -> str | None:
         """See Profiles."""
@@ -108,11 +113,10 @@ class AnswerRoom:
         folder = self._folder
         if folder is None or self._chosen is None:
             return {}
-        dataset = self._chosen.dataset()
         live = folder.live
-        if live is not None and (dataset.profile_hash if dataset else None) not in (live.name, None):
+        if live is not None and live.name != (self._chosen.wanted() or ROWS_ONLY):
             folder.wake()  # the settings may name another dataset since
-        active = dataset.name if dataset and live is not None and live.name == dataset.profile_hash else None
+        active = None if live is None else self._chosen.compared(live.name)
         known: dict[str, Any] = {"active_reference": active, "drift": self._drift()}
         if folder.problem is not None:
             known["reason"] = f"answers are behind the tables: {folder.problem}"
@@ -122,6 +126,11 @@ class AnswerRoom:
         """See Room."""
         if self._folder is not None:
             self._folder.stop()
+
+    @property
+    def busy(self) -> int:
+        """Queries that are being worked on."""
+        return self._door.inside
 
     def _drift(self) -> DriftReport | None:
         live = self._folder.live if self._folder is not None else None
@@ -133,21 +142,22 @@ class AnswerRoom:
         if folder is None or chosen is None:
             raise Refusal(503, "the cell is starting", retry_after=2)
         complete = store.writer.flush(BARRIER_SECONDS) and folder.reach(BARRIER_SECONDS)
+        live, dataset = folder.live, chosen.dataset()
+        if live is None:
+            raise Refusal(503, "the partials are catching up with the tables", retry_after=5)
         table = store.tables.inferences
         names, rows = [file.name for file in table.files], table.rows
-        live = folder.live
+        # While partials of a new reference catch up, answers come from the rows, not from the old reference.
+        current = dataset is not None and dataset.profile_hash == live.name
         return Sources(
             columns={name: column for name, column in self._columns.items() if name in self._stored},
-            generation=live,
+            generation=live if current else None,
             inferences=files_of(table.folder, names, rows, table.schema),
-            reference=self._reference_files(chosen, None if live is None else live.name),
+            reference=None if dataset is None else self._reference_files(chosen, dataset),
             complete=complete,
         )
 
-    def _reference_files(self, chosen: ChosenProfile, live: str | None) -> Files | None:
-        dataset = chosen.dataset()
-        if dataset is None or dataset.profile_hash != live:
-            return None
+    def _reference_files(self, chosen: ChosenProfile, dataset: Dataset) -> Files:
         datasets = chosen.keeper.datasets()
         paths = tuple(datasets.path(dataset.name, file.name) for file in dataset.files)
         return Files(paths, dataset.records, datasets.schema)

@@ -7,7 +7,7 @@ complete.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +62,15 @@ class PartialTable:
         """How many files the partials are spread over."""
         return len(self.table.files)
 
-    def append(self, rows: Rows, folded: int) -> None:
-        """Add counts, by ascending slice, and say up to which version of the inferences they now reach."""
-        if not len(rows[0]):
+    def append(self, parts: Iterable[Rows], folded: int) -> None:
+        """Add counts, each part by ascending slice, and say up to which version of the
+        inferences they reach.
+        """
+        batches = list(_batches(part for part in parts if len(part[0])))
+        if batches:
+            self.table.append(batches, {self.app: folded})
+        else:
             self.table.commit([], {self.app: folded})
-            return
-        self.table.append(_batches([rows]), {self.app: folded})
 
     def read(self) -> Iterator[Rows]:
         """All counts, a bounded number at a time."""
@@ -123,7 +126,7 @@ def _complete(folder: Path, app: str) -> Path | None:
     return None
 
 
-def _batches(parts: Iterator[Rows] | list[Rows]) -> Iterator[pa.RecordBatch]:
+def _batches(parts: Iterable[Rows]) -> Iterator[pa.RecordBatch]:
     for slices, codes, counts in parts:
         for at in range(0, len(slices), _ROWS_PER_BATCH):
             piece = slice(at, at + _ROWS_PER_BATCH)

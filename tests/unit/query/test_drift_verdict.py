@@ -99,12 +99,24 @@ def test_a_verdict_is_computed_anew_when_rows_or_settings_change_only(rooms):
     rooms.compare_with(REFERENCE)
     rooms.store(inferences(people(1000), np.linspace(0, DAY - 300, 1000)))
     assert rooms.folder_of_partials.reach(10)
-    watch, live = DriftWatch(), rooms.folder_of_partials.live
+    watch, live = DriftWatch(clock=lambda: 0.0), rooms.folder_of_partials.live
     first = watch.report(live, MONITORING)
     assert watch.report(live, MONITORING) is first
     assert watch.report(live, MONITORING.model_copy(update={"drift_threshold": 0.1})) is not first
     rooms.store(inferences(people(10), np.full(10, DAY - 1.0), first_id=5000))
     assert watch.report(live, MONITORING).rows == 1010
+
+
+def test_while_rows_stream_in_a_slow_verdict_is_not_computed_all_the_time(rooms):
+    rooms.compare_with(REFERENCE)
+    now = iter([0.0, 2.0, 3.0, 19.9, 20.0, 22.0])
+    watch, live = DriftWatch(clock=lambda: next(now)), rooms.folder_of_partials.live
+    seen = []
+    for n in range(4):
+        rooms.store(inferences(people(10), np.full(10, float(n)), first_id=n * 10))
+        assert rooms.folder_of_partials.reach(10)
+        seen.append(watch.report(live, MONITORING).rows)
+    assert seen == [10, 10, 10, 40]
 
 
 def test_the_verdict_is_published_as_series_with_threshold_rows_and_end(rooms):

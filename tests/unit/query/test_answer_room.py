@@ -1,0 +1,158 @@
+"""The answers of a whole cell in process: which reference counts, what is included, what is refused when."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import census_like
+import httpx
+import numpy as np
+import pytest
+from query_rooms import IDENTITY, people, profile_of
+from reference_rooms import parquet
+
+from modelwarden.resources.keys import job_key
+from modelwarden_server.analysis.profile import ReferenceProfile
+from modelwarden_server.analysis.profile_format import to_json
+from modelwarden_server.apps import furnish, store_app
+from modelwarden_server.cell import Cell
+from modelwarden_server.settings import SettingsHolder
+from modelwarden_server.store.writer import Pace
+
+KEY = "k" * 64
+MODEL = f"/api/v3/models/{IDENTITY.model_id}"
+DRIFT = f"{MODEL}/inferences/query/data_drift"
+AGE = {
+    "properties": ["age"],
+    "metric": "PSI",
+    "base": {"source": "reference"},
+    "target": {"source": "inference"},
+}
+
+
+@dataclass
+class Whole:
+    """A cell and a client with its key."""
+
+    cell: Cell
+    http: httpx.AsyncClient
+
+    async def profiled(self, name: str, rows: int, seed: int, older: float = 0.0) -> None:
+        """A dataset goes all the way: uploaded, closed, profiled."""
+        data = people(rows, seed=seed, older=older)
+        files = [("reference_data", ("x.parquet", parquet(data)))]
+        await self.http.post(f"{MODEL}/reference_data", params={"dataset": name}, files=files)
+        closed = (await self.http.put(f"/internal/v1/datasets/{name}", json={"closed": True})).json()
+        profile = ReferenceProfile(closed["contentHash"], rows, profile_of(data).columns)
+        key = {"Authorization": job_key(KEY, "profile", closed["contentHash"])}
+        where = f"/internal/v1/artefacts/profile/{closed['contentHash']}"
+        assert (await self.http.put(where, content=to_json(profile), headers=key)).status_code == 200
+
+    async def send(self, rows: int, first: int = 0, older: float = 0.0) -> None:
+        data = people(rows, seed=first + 1, older=older).drop_columns(["paid"]).to_pylist()
+        start = np.datetime64("2026-03-01T00:00:00")
+        body = [
+            {
+                "partner_inference_id": f"i-{first + i}",
+                "inference_timestamp": f"{start + np.timedelta64(first + i, 's')}Z",
+                "inference_data": row,
+            }
+            for i, row in enumerate(data)
+        ]
+        assert (await self.http.post(f"{MODEL}/inferences", json=body)).json()["counts"]["success"] == rows
+
+    async def status(self) -> dict:
+        return (await self.http.get("/status")).json()
+
+    async def active(self, name: str | None) -> None:
+        """Wait until that dataset is the one compared with."""
+        async with asyncio.timeout(20):
+            while (await self.status())["activeReference"] != name:
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
+    cell = Cell(
+        IDENTITY, SettingsHolder(census_like.settings(), KEY), tmp_path, Pace(rows=10**6, seconds=300)
+    )
+    furnish(cell)
+    headers = {"Authorization": KEY}
+    transport = httpx.ASGITransport(store_app(cell), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as http:
+        early = await http.post(DRIFT, json=AGE)
+        assert (early.status_code, "Retry-After" in early.headers) == (503, True)
+        cell.start()
+        async with asyncio.timeout(30):
+            while cell.unready() is not None:
+                await asyncio.sleep(0.01)
+        yield Whole(cell, http)
+        cell.drain()
+        assert await asyncio.to_thread(cell.close, 20)
+
+
+async def test_an_answer_includes_every_row_acknowledged_before_it_was_asked(whole):
+    await whole.profiled("spring", 2000, seed=5)
+    await whole.active("spring")
+    for first in range(0, 400, 100):
+        await whole.send(100, first)
+        answer = (await whole.http.post(DRIFT, json=AGE | {"rollup": "year"})).json()
+        assert "rows_still_waiting" not in answer
+        assert (await whole.status())["drift"]["rows"] == first + 100
+
+
+async def test_the_last_closed_dataset_counts_unless_the_settings_name_another(whole):
+    await whole.send(500)
+    assert (await whole.http.post(DRIFT, json=AGE)).status_code == 400
+    await whole.profiled("spring", 2000, seed=5)
+    await whole.active("spring")
+    near = (await whole.http.post(DRIFT, json=AGE)).json()["query_result"][0]["age"]
+    await whole.profiled("older", 2000, seed=6, older=20)
+    await whole.active("older")
+    far = (await whole.http.post(DRIFT, json=AGE)).json()["query_result"][0]["age"]
+    assert near < 0.1 < far
+    holder = whole.cell.settings
+    holder.current = holder.current.model_copy(update={"reference_ref": "spring"})
+    await whole.active("spring")
+    again = (await whole.http.post(DRIFT, json=AGE)).json()
+    assert again["query_result"][0]["age"] == near
+    assert again["computed_from"] == "partials"
+
+
+async def test_a_reference_that_is_named_but_not_there_is_waited_for(whole):
+    holder = whole.cell.settings
+    holder.current = holder.current.model_copy(update={"reference_ref": "later"})
+    await whole.send(300)
+    await whole.profiled("spring", 2000, seed=5)
+    status = await whole.status()
+    assert status["activeReference"] is None
+    answer = await whole.http.post(DRIFT, json=AGE)
+    assert (answer.status_code, "reference" in answer.json()["error"]) == (400, True)
+    await whole.profiled("later", 2000, seed=5)
+    await whole.active("later")
+
+
+async def test_only_this_models_id_and_key_are_answered(whole):
+    other = await whole.http.post(DRIFT.replace(IDENTITY.model_id, "another"), json=AGE)
+    assert other.status_code == 404
+    assert (await whole.http.post(DRIFT, json=AGE, headers={"Authorization": "x"})).status_code == 401
+    job = job_key(KEY, "profile", "0" * 64)
+    assert (await whole.http.post(DRIFT, json=AGE, headers={"Authorization": job})).status_code == 403
+
+
+async def test_an_archived_model_takes_no_reference_data_but_answers(whole):
+    await whole.profiled("spring", 2000, seed=5)
+    await whole.active("spring")
+    await whole.send(300)
+    holder = whole.cell.settings
+    holder.current = holder.current.model_copy(update={"archived": True})
+    files = [("reference_data", ("x.parquet", parquet(people(10))))]
+    refused = await whole.http.post(f"{MODEL}/reference_data", params={"dataset": "new"}, files=files)
+    assert (refused.status_code, "archived" in refused.json()["error"]) == (409, True)
+    assert (await whole.http.post(DRIFT, json=AGE)).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"properties": "age"}', b"x" * (2 << 20)])
+async def test_a_body_that_is_no_query_is_a_400(whole, body):
+    assert (await whole.http.post(DRIFT, content=body)).status_code == 400
