@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
+from testbed.cache import cache_folder, locked
 from testbed.errors import SetupError
 from testbed.progress import Reporter
 
@@ -51,10 +52,11 @@ def install(packages: list[str], reporter: Reporter) -> None:
         raise SetupError(f"These are missing: {wanted} (Debian's names). Install them and run this again.")
     if os.geteuid() != 0:
         raise SetupError(f"As root run: apt-get install --no-install-recommends {wanted}")
-    with reporter.step(f"Install {wanted}"):
+    with locked(cache_folder() / ".apt.lock"), reporter.step(f"Install {wanted}"):
         # RUNLEVEL=1 keeps the packages from starting their daemons on the machine.
         environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        command = ["apt-get", "install", "--yes", "--no-install-recommends", *packages]
+        command = ["apt-get", "install", "--option=DPkg::Lock::Timeout=300", "--yes"]
+        command += ["--no-install-recommends", *packages]
         finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if finished.returncode:  # a list of packages months old names files that are gone
             subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)

@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from testbed.binaries import go_version
 from testbed.cache import built_once, content_key, locked, write_atomically
 from testbed.dns import query
 from testbed.errors import SetupError
+from testbed.packages import install, missing_packages
 from testbed.port_forward import local_port
 from testbed.processes import Process
+from testbed.progress import SilentReporter
 from testbed.record import Record, all_records, checked_name, read_record
 
 PROJECT = Path(__file__).parents[2]
@@ -176,3 +179,27 @@ def test_a_record_holds_nothing_that_json_cannot() -> None:
     record = Record("demo", 7, "/programs")
     record.write()
     assert json.loads((record.folder / "record.json").read_text())["init"] is None
+
+
+def test_programs_that_are_not_there_are_named_by_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runc").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert missing_packages({"runc": "runc", "nft": "nftables", "ip": "iproute2"}) == ["iproute2", "nftables"]
+
+
+def test_a_machine_without_apt_is_told_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError, match="nftables"):
+        install(["nftables"], SilentReporter())
+
+
+def test_a_machine_without_go_is_told_so_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SetupError) as missing:
+        go_version()
+    assert "Go toolchain" in str(missing.value)
+    assert "\n" not in str(missing.value)
