@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 @contextlib.contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Holds the demo's lock as long as the process lives: a second run would delete the first one's namespace.
+    """Holds the demo's lock until the process ends: a second run would delete the first one's namespace.
 
     Raises:
         SetupError: another run holds it.

@@ -272,7 +272,7 @@ def _local(parsed: argparse.Namespace) -> int:
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         print(
-            f"modelwarden: `local` runs the server, and {', '.join(missing)} is not installed: "
+            f"modelwarden: `local` runs the server; not installed: {', '.join(missing)}. "
             "pip install 'modelwarden[server]'",
             file=sys.stderr,
         )
