@@ -103,7 +103,7 @@ def built_meanwhile(reporter: Reporter) -> Iterator[None]:
     Saves minutes on a new machine: one is mostly the compiler, the other mostly the network. Does nothing
     where Kubernetes is built already. What goes wrong in there is left for `build` to meet and to say.
     """
-    if binaries.is_built() or docker_works():
+    if docker_works() or not shutil.which("go") or binaries.is_built():
         yield
         return
     log = cache_folder() / "images" / "built-meanwhile.log"

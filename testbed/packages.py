@@ -61,7 +61,6 @@ def install(packages: list[str], reporter: Reporter) -> None:
         if finished.returncode:  # a list of packages months old names files that are gone
             subprocess.run(["apt-get", "update"], env=environment, capture_output=True, check=False)
             finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if finished.returncode:
-        raise SetupError(
-            f"apt-get could not install {wanted}:\n{(finished.stdout + finished.stderr)[-1500:]}"
-        )
+        if finished.returncode:
+            said = (finished.stdout + finished.stderr)[-1500:]
+            raise SetupError(f"apt-get could not install {wanted}:\n{said}")

