@@ -42,7 +42,7 @@ QUICK = {
 
 
 def eventually(
-    look: Callable[[], Found], seconds: float = 15.0, why: Callable[[], object] | None = None
+    look: Callable[[], Found], seconds: float = 30.0, why: Callable[[], object] | None = None
 ) -> Found:
     """The first truthy value of `look`; AssertionError with what `why` says when there is none in time.
 

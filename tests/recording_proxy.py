@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
+from aiohttp import (
+    ClientConnectionResetError,
+    ClientResponse,
+    ClientSession,
+    ClientTimeout,
+    TCPConnector,
+    web,
+)
 
 from testbed.api_client import write_kubeconfig
 from testbed.apiserver import ApiServer
@@ -38,8 +45,9 @@ class Call:
 Harm = Callable[[Call], tuple[int, dict[str, str], bytes] | None]
 
 
-def _harmless(call: Call) -> None:
-    return None
+def harmless(call: Call) -> None:
+    """Let it pass."""
+    return
 
 
 def _ignore(call: Call) -> None:
@@ -51,11 +59,10 @@ class RecordingProxy:
 
     def __init__(self, server: ApiServer) -> None:
         self.calls: list[Call] = []
-        self.harm: Harm = _harmless
+        self.harm: Harm = harmless
         self.after: Callable[[Call], None] = _ignore
         self._server = server
         self._started = threading.Event()
-        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.port = 0
 
@@ -79,11 +86,11 @@ class RecordingProxy:
         self._thread.join(10)
 
     def _serve(self) -> None:
-        self._loop.run_until_complete(self._run())
-        self._loop.close()
+        # Cancels, at the end, what still passes on a watch.
+        asyncio.run(self._run())
 
     async def _run(self) -> None:
-        self._stop = asyncio.Event()
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         trust = ssl.create_default_context(cafile=str(self._server.ca_certificate))
         trust.load_cert_chain(self._server.client_certificate, self._server.client_key)
         connector = TCPConnector(ssl=trust, limit=0)
@@ -110,17 +117,23 @@ class RecordingProxy:
             return web.Response(status=status, headers=headers, body=body)
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP}
         headers.pop("Authorization", None)
-        body = await request.read()
-        async with self._up.request(
-            request.method, self._server.url + request.path_qs, headers=headers, data=body
-        ) as got:
-            response = web.StreamResponse(status=got.status, headers={"Content-Type": got.content_type})
-            if call.is_write:
-                payload = await got.read()
-                self.after(call)
-                return web.Response(status=got.status, body=payload, content_type=got.content_type)
-            await response.prepare(request)
-            async for chunk in got.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
-            return response
+        body = await request.read() or None
+        url = self._server.url + request.path_qs
+        try:
+            async with self._up.request(request.method, url, headers=headers, data=body) as got:
+                return await self._answer(request, call, got)
+        except (ClientConnectionResetError, ConnectionError):
+            # The operator has been killed, or has given the watch up.
+            return web.Response(status=502)
+
+    async def _answer(self, request: web.Request, call: Call, got: ClientResponse) -> web.StreamResponse:
+        if call.is_write:
+            payload = await got.read()
+            self.after(call)
+            return web.Response(status=got.status, body=payload, content_type=got.content_type)
+        response = web.StreamResponse(status=got.status, headers={"Content-Type": got.content_type})
+        await response.prepare(request)
+        async for chunk in got.content.iter_any():
+            await response.write(chunk)
+        await response.write_eof()
+        return response

@@ -40,6 +40,13 @@ class StubCell:
         return 200, entry
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """An operator that is killed hangs up in the middle of a request."""
+
+
 class StubCells:
     """A context manager. `cells[(namespace, name)] = StubCell(…)`; nobody answers for any other."""
 
@@ -82,8 +89,7 @@ class StubCells:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 """Silence."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     @property

@@ -5,6 +5,7 @@ beats; the thread looks at the last beat. Must not touch anything of the loop bu
 """
 
 import asyncio
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BEAT = 0.5
+_log = logging.getLogger("modelwarden.probes")
 
 
 @dataclass
@@ -54,6 +56,14 @@ class Health:
         return None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A prober that hung up is no news; the base class would print a stack for each."""
+        _log.debug("a probe was not answered to the end", exc_info=True)
+
+
 class ProbeServer:
     """Serves until `close()`; `port` is the real one when 0 was asked for."""
 
@@ -79,8 +89,7 @@ class ProbeServer:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 """Probes come every few seconds: silence."""
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
-        self._server.daemon_threads = True
+        self._server = _Server((host, port), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
         self._thread.start()

@@ -5,14 +5,22 @@ clock's, which on a busy machine says more about the machine than about the step
 """
 
 import asyncio.events
+import os
 import sys
 import time
+from pathlib import Path
 
 LIMIT = 0.2
+# A test that makes this file blocks the loop, once, for as many seconds as the file says.
+BLOCK = os.environ.get("LOOP_WATCH_BLOCK")
 _run = asyncio.events.Handle._run
 
 
 def _watched(handle: asyncio.events.Handle) -> None:
+    if BLOCK and (block := Path(BLOCK)).exists():
+        seconds = float(block.read_text())
+        block.unlink()
+        time.sleep(seconds)
     begun = time.thread_time()
     _run(handle)
     used = time.thread_time() - begun

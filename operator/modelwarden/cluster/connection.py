@@ -46,12 +46,15 @@ class Connection:
         return client
 
 
-async def connect(user_agent: str) -> Connection:
-    """Load the service account's or the kubeconfig's connection; raises ConfigException with neither."""
+async def connect(user_agent: str, kubeconfig: str | None = None) -> Connection:
+    """Load the service account's connection, else a kubeconfig's (None: KUBECONFIG, or the usual place).
+
+    Raises ConfigException with neither.
+    """
     configuration = k8s.Configuration()
     try:
         k8s_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except k8s_config.ConfigException:
-        await k8s_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        await k8s_config.load_kube_config(kubeconfig, client_configuration=configuration)  # type: ignore[no-untyped-call]
     configuration.client_side_validation = False
     return Connection(configuration, user_agent)

@@ -75,7 +75,7 @@ class ReconcileModel:
         return Outcome(trouble=trouble)
 
     async def _mend(self, visit: Visit, world: World) -> _Stand:
-        """Bring the cluster to the plan; our finalizer before the first thing that could outlive the model."""
+        """Bring the cluster to the plan; our finalizer before the first thing that outlives the model."""
         plan = decide(world, self._given.install)
         if not plan.intents:
             return _Stand(world, plan, plan.troubles, changed=False)

@@ -19,6 +19,11 @@ PURPOSE = "profile"
 KEPT_SECONDS = 3600
 _DEADLINE_SECONDS = 3600
 _RETRIES = 3
+# Exit code 2: to try the same again is of no use.
+_HOPELESS = {
+    "action": "FailJob",
+    "onExitCodes": {"containerName": PURPOSE, "operator": "In", "values": [2]},
+}
 _RESOURCES = Resources(
     requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="2Gi")
 )
@@ -68,6 +73,7 @@ def build_job(order: ProfileOrder) -> Manifest:
             "backoffLimit": _RETRIES,
             "activeDeadlineSeconds": _DEADLINE_SECONDS,
             "ttlSecondsAfterFinished": KEPT_SECONDS,
+            "podFailurePolicy": {"rules": [_HOPELESS]},
             "template": {
                 "metadata": {"labels": podtemplate.own_labels(order.pod, labels)},
                 "spec": _pod(order),
@@ -115,8 +121,8 @@ def _pod(order: ProfileOrder) -> Manifest:
             f"--store={order.store_url}",
             f"--dataset={order.dataset}",
             f"--content-hash={order.content_hash}",
-            "--key-file=/etc/modelwarden/key/key",
         ],
+        "env": [*env, {"name": "MODELWARDEN_JOB_KEY_FILE", "value": "/etc/modelwarden/key/key"}],
         "resources": podtemplate.resources(_RESOURCES),
         "securityContext": podtemplate.container_security(),
         "volumeMounts": [
@@ -125,8 +131,6 @@ def _pod(order: ProfileOrder) -> Manifest:
             *mounts,
         ],
     }
-    if env:
-        container["env"] = env
     return podtemplate.placement(order.pod) | {
         "restartPolicy": "Never",
         # The namespace's default account, without its token: Jobs need no identity towards Kubernetes.

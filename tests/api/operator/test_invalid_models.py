@@ -1,0 +1,131 @@
+"""What cannot be carried out is said in a condition, leaves what runs alone, and recovers when mended."""
+
+from typing import Any
+
+import pytest
+from cluster_client import ClusterClient, explained
+from model_factory import attribute, binary_attributes, monitored_model
+from operator_process import OperatorProcess, eventually
+
+pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
+
+MODEL = "MonitoredModel"
+UNSUPPORTED = [
+    ({"stream": {"kafka": {"bootstrapServers": "kafka:9092"}}}, "spec.stream.kafka"),
+    (
+        {"storage": {"objectStore": {"uri": "s3://b/p"}, "log": {"size": "1Gi"}}},
+        "spec.storage.objectStore",
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "field"), UNSUPPORTED)
+def test_what_this_version_does_not_do_is_stalled_by_name_and_makes_nothing(
+    cluster: ClusterClient, namespace: str, spec: dict[str, Any], field: str
+) -> None:
+    cluster.create(monitored_model(namespace, **spec))
+    stalled = eventually(lambda: _stalled(cluster, namespace, "NotSupportedYet"))
+    assert field in stalled["message"]
+    assert cluster.condition(MODEL, namespace, "census", "Ready")["status"] == "False"
+    assert cluster.get("Deployment", namespace, "census") is None
+    assert cluster.get("PersistentVolumeClaim", namespace, "census-data") is None
+
+
+def test_an_attribute_type_that_cannot_be_stored_yet_is_named(cluster: ClusterClient, namespace: str) -> None:
+    series = attribute("history", "PIPELINE_INPUT", 2, valueType="TIME_SERIES")
+    cluster.create(monitored_model(namespace, attributes=[*binary_attributes(), series]))
+    stalled = eventually(lambda: _stalled(cluster, namespace, "NotSupportedYet"))
+    assert "attribute history of type TIME_SERIES" in stalled["message"]
+
+
+def test_attributes_that_do_not_fit_stall_the_model_and_name_the_attribute(
+    cluster: ClusterClient, namespace: str
+) -> None:
+    broken = binary_attributes()
+    broken[2]["attributeLink"] = "nobody"
+    cluster.create(monitored_model(namespace, attributes=broken))
+    stalled = eventually(lambda: _stalled(cluster, namespace, "InvalidAttributes"), 5)
+    assert "attribute p" in stalled["message"]
+    assert len(stalled["message"]) <= 200
+
+
+def test_an_invalid_model_is_quiet_and_its_message_and_time_stay_the_same(
+    cluster: ClusterClient, namespace: str, running: OperatorProcess
+) -> None:
+    """Twenty looks at the same mistake: the reconciles are counted, the object must not have been written."""
+    broken = binary_attributes()
+    broken[2]["attributeLink"] = "nobody"
+    cluster.create(monitored_model(namespace, attributes=broken))
+    eventually(lambda: _stalled(cluster, namespace, "InvalidAttributes"))
+    before = cluster.get(MODEL, namespace, "census")
+    seen = _reconciles(running, "InvalidSpec")
+    for number in range(4):  # each edit of the metadata is a reason to look again
+        note = {"metadata": {"annotations": {"note": str(number)}}}
+        cluster.patch(MODEL, namespace, "census", note)
+    eventually(lambda: _reconciles(running, "InvalidSpec") >= seen + 20, 30)
+    after = cluster.get(MODEL, namespace, "census")
+    assert after["status"] == before["status"]
+
+
+def test_a_spec_that_becomes_unsupported_leaves_the_running_children_as_they_are(
+    cluster: ClusterClient, namespace: str, answer: Any
+) -> None:
+    cluster.create(monitored_model(namespace))
+    answer(namespace)
+    eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready").get("status") == "True")
+    before = cluster.get("Deployment", namespace, "census")
+    flow = [{"modelType": "SKLEARN", "file": "model.pkl"}]
+    _serve(cluster, namespace, {"flow": flow, "files": {"upload": {}}})
+    eventually(lambda: _stalled(cluster, namespace, "NotSupportedYet"))
+    assert cluster.condition(MODEL, namespace, "census", "Ready")["status"] == "False"
+    assert cluster.condition(MODEL, namespace, "census", "StoreAvailable")["status"] == "True"
+    assert cluster.get("Deployment", namespace, "census")["metadata"]["uid"] == before["metadata"]["uid"]
+    _serve(cluster, namespace, None)
+    eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready")["status"] == "True")
+
+
+def test_a_broken_rollout_is_mended_although_it_never_became_healthy(
+    cluster: ClusterClient, namespace: str
+) -> None:
+    """No store ever answers here: the fix must go out all the same."""
+    cluster.create(monitored_model(namespace, pod={"nodeSelector": {"no": "such-node"}}))
+    eventually(lambda: _selector(cluster, namespace) == {"no": "such-node"})
+    cluster.patch(MODEL, namespace, "census", {"spec": {"pod": {"nodeSelector": None}}})
+    eventually(lambda: cluster.get("Deployment", namespace, "census") and not _selector(cluster, namespace))
+
+
+def test_a_value_that_only_the_api_server_can_judge_is_named_and_mended(
+    cluster: ClusterClient, namespace: str
+) -> None:
+    too_much = {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}
+    cluster.create(monitored_model(namespace, store=too_much))
+    stalled = eventually(lambda: _stalled(cluster, namespace, "RefusedByApiServer"))
+    assert "resources" in stalled["message"]
+    cluster.patch(MODEL, namespace, "census", {"spec": {"store": None}})
+    eventually(lambda: cluster.get("Deployment", namespace, "census"))
+    eventually(lambda: cluster.condition(MODEL, namespace, "census", "Stalled")["status"] == "False")
+
+
+def _serve(cluster: ClusterClient, namespace: str, serving: dict[str, Any] | None) -> None:
+    cluster.patch(MODEL, namespace, "census", {"spec": {"serving": serving}})
+
+
+def _selector(cluster: ClusterClient, namespace: str) -> Any:
+    live = cluster.get("Deployment", namespace, "census")
+    assert live, "no Deployment yet"
+    return live["spec"]["template"]["spec"].get("nodeSelector")
+
+
+def _stalled(cluster: ClusterClient, namespace: str, reason: str) -> Any:
+    found = cluster.condition(MODEL, namespace, "census", "Stalled")
+    assert found.get("status") == "True", explained(cluster.get(MODEL, namespace, "census"))
+    assert found["reason"] == reason, found
+    return found
+
+
+def _reconciles(running: OperatorProcess, result: str) -> float:
+    prefix = f'modelwarden_reconcile_total{{kind="{MODEL}",result="{result}"}} '
+    for line in running.probe("/metrics")[1].splitlines():
+        if line.startswith(prefix):
+            return float(line.removeprefix(prefix))
+    return 0

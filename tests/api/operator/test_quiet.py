@@ -1,0 +1,226 @@
+"""No more than needed: no write without a reason, one instance at a time, and a word when it is ill."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster_client import ClusterClient
+from model_factory import monitored_model, reference_dataset
+from operator_process import OperatorProcess, eventually, operator
+from recording_proxy import Call, RecordingProxy, harmless
+from stub_cells import StubCell, StubCells
+
+from testbed.apiserver import ApiServer
+
+pytestmark = pytest.mark.api
+
+MODEL = "MonitoredModel"
+
+
+@pytest.fixture
+def own(cluster: ClusterClient) -> str:
+    """The namespace of an operator of the test's own."""
+    return cluster.make_namespace(f"mw-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def proxy(api_server: ApiServer) -> Iterator[RecordingProxy]:
+    with RecordingProxy(api_server) as between:
+        yield between
+
+
+def test_ten_rounds_without_a_change_write_nothing(
+    cluster: ClusterClient, cells: StubCells, namespace: str, own: str, folder: Path, proxy: RecordingProxy
+) -> None:
+    settings = {
+        "MODELWARDEN_NAMESPACE": own,
+        "MODELWARDEN_WATCH_NAMESPACES": namespace,
+        "MODELWARDEN_CELL_URL_TEMPLATE": cells.url_template,
+        "MODELWARDEN_RESYNC": "0.5",
+    }
+    with operator(proxy.kubeconfig(folder / "kubeconfig"), folder, **settings) as process:
+        cluster.create(monitored_model(namespace))
+        cluster.create(reference_dataset(namespace))
+        key, model_id = eventually(lambda: cluster.key_of(namespace, "census"))
+        cells.cells[namespace, "census"] = StubCell(key, model_id, {"settingsGeneration": 1})
+        eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready").get("status") == "True")
+        eventually(lambda: _reconciles(process, "ReferenceDataset") >= 5)
+        eventually(lambda: _quiet_for(process, proxy, 3), 30)
+        before = cluster.get(MODEL, namespace, "census")["metadata"]["resourceVersion"]
+        writes, looks = len(proxy.writes()), _reconciles(process, MODEL)
+        eventually(lambda: _reconciles(process, MODEL) >= looks + 10, 30)
+        assert proxy.writes()[writes:] == []
+        assert cluster.get(MODEL, namespace, "census")["metadata"]["resourceVersion"] == before
+
+
+def test_an_operator_that_is_started_again_writes_nothing_about_what_is_as_it_should_be(
+    cluster: ClusterClient, cells: StubCells, namespace: str, own: str, folder: Path, proxy: RecordingProxy
+) -> None:
+    settings = {
+        "MODELWARDEN_NAMESPACE": own,
+        "MODELWARDEN_WATCH_NAMESPACES": namespace,
+        "MODELWARDEN_CELL_URL_TEMPLATE": cells.url_template,
+    }
+    kubeconfig = proxy.kubeconfig(folder / "kubeconfig")
+    with operator(kubeconfig, folder, **settings):
+        cluster.create(monitored_model(namespace))
+        key, model_id = eventually(lambda: cluster.key_of(namespace, "census"))
+        cells.cells[namespace, "census"] = StubCell(key, model_id, {"settingsGeneration": 1})
+        eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready").get("status") == "True")
+        eventually(lambda: cluster.condition(MODEL, namespace, "census", "Reconciling")["status"] == "False")
+    written = len(proxy.writes())
+    with operator(kubeconfig, folder, **settings) as process:
+        eventually(lambda: _reconciles(process, MODEL) >= 3)
+    assert proxy.writes()[written:] == []
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "body"),
+    [
+        (409, {}, {"reason": "Conflict"}),
+        (429, {"Retry-After": "1"}, {}),
+        (500, {}, {}),
+        (503, {}, {}),
+    ],
+)
+def test_an_api_server_that_refuses_now_and_then_delays_and_does_not_confuse(
+    cluster: ClusterClient,
+    namespace: str,
+    own: str,
+    folder: Path,
+    proxy: RecordingProxy,
+    status: int,
+    headers: dict[str, str],
+    body: dict[str, str],
+) -> None:
+    refused: list[Call] = []
+
+    def every_third(call: Call) -> tuple[int, dict[str, str], bytes] | None:
+        if call.is_write and "/events" not in call.path and len(proxy.writes()) % 3 == 0 and len(refused) < 6:
+            refused.append(call)
+            return status, headers, json.dumps(body).encode()
+        return None
+
+    settings = {"MODELWARDEN_NAMESPACE": own, "MODELWARDEN_WATCH_NAMESPACES": namespace}
+    with operator(proxy.kubeconfig(folder / "kubeconfig"), folder, **settings) as process:
+        proxy.harm = every_third
+        cluster.create(monitored_model(namespace))
+        eventually(lambda: cluster.get("Deployment", namespace, "census"), 40)
+        eventually(lambda: len(refused) == 6 or _reconciles(process, MODEL) > 10, 40)
+        proxy.harm = harmless
+        eventually(
+            lambda: (
+                cluster.condition(MODEL, namespace, "census", "Ready").get("reason")
+                in ("Starting", "StoreUnreachable")
+            ),
+            40,
+        )
+    assert len(refused) >= 3
+    assert len(proxy.writes()) < 80
+    if status == 409:
+        told = json.dumps(cluster.get(MODEL, namespace, "census")["status"]) + json.dumps(
+            cluster.events(MODEL, namespace, "census")
+        )
+        assert "Conflict" not in told
+
+
+def test_a_second_operator_waits_until_the_first_has_gone(
+    api_server: ApiServer, cluster: ClusterClient, namespace: str, own: str, folder: Path
+) -> None:
+    common = {
+        "MODELWARDEN_NAMESPACE": own,
+        "MODELWARDEN_WATCH_NAMESPACES": namespace,
+        "MODELWARDEN_LEASE_DURATION": "15",
+    }
+    (folder / "second").mkdir()
+    with operator(api_server.kubeconfig, folder, **common, MODELWARDEN_IDENTITY="first") as first:
+        log = folder / "second" / "operator.log"
+        second = OperatorProcess(
+            api_server.kubeconfig, log, common | {"MODELWARDEN_IDENTITY": "second"}
+        ).start()
+        try:
+            eventually(lambda: second.probe("/readyz") == (503, "waiting for the lease\n"))
+            cluster.create(monitored_model(namespace))
+            eventually(lambda: cluster.get("Deployment", namespace, "census"))
+            assert second.probe("/readyz")[0] == 503
+            assert not any("applied" in str(line["message"]) for line in second.lines())
+            assert first.stop() == 0  # a clean end gives the lease back: the second need not wait for it
+            second.wait_ready()
+            cluster.delete("Service", namespace, "census")
+            eventually(lambda: cluster.get("Service", namespace, "census"))
+        finally:
+            second.stop()
+
+
+def test_an_operator_that_loses_its_lease_ends_at_once(
+    api_server: ApiServer, cluster: ClusterClient, own: str, namespace: str, folder: Path
+) -> None:
+    settings = {"MODELWARDEN_NAMESPACE": own, "MODELWARDEN_WATCH_NAMESPACES": namespace}
+    with operator(api_server.kubeconfig, folder, **settings) as process:
+        thief = {"spec": {"holderIdentity": "somebody-else"}}
+        cluster.patch("Lease", own, "modelwarden-operator", thief)
+        eventually(lambda: not process.running)
+        assert process.process is not None
+        assert process.process.returncode == 1
+
+
+def test_liveness_fails_while_the_loop_is_blocked_and_comes_back(
+    api_server: ApiServer, own: str, namespace: str, folder: Path
+) -> None:
+    block = folder / "block"
+    settings = {
+        "MODELWARDEN_NAMESPACE": own,
+        "MODELWARDEN_WATCH_NAMESPACES": namespace,
+        "MODELWARDEN_STUCK_AFTER": "2",
+        "LOOP_WATCH_BLOCK": str(block),
+    }
+    with operator(api_server.kubeconfig, folder, **settings) as process:
+        eventually(lambda: process.probe("/healthz") == (200, "ok\n"))
+        (folder / "new").write_text("6")
+        (folder / "new").rename(block)
+        ill = eventually(lambda: _unhealthy(process))
+        assert "event loop" in ill
+        eventually(lambda: process.probe("/healthz")[0] == 200)
+
+
+def _unhealthy(process: OperatorProcess) -> str:
+    status, body = process.probe("/healthz")
+    return body if status == 503 else ""
+
+
+def test_an_operator_without_its_custom_resources_waits_for_them(
+    folder: Path,
+) -> None:
+    with ApiServer() as bare:
+        client = ClusterClient(bare.client)
+        client.make_namespace("mw")
+        process = OperatorProcess(
+            bare.kubeconfig, folder / "operator.log", {"MODELWARDEN_NAMESPACE": "mw"}
+        ).start()
+        try:
+            waiting = "waiting for the custom resource definitions\n"
+            eventually(lambda: process.probe("/readyz") == (503, waiting), 30)
+            client.install_crds()
+            process.wait_ready()
+            client.make_namespace("shop")
+            client.create(monitored_model("shop"))
+            eventually(lambda: client.get("Deployment", "shop", "census"))
+        finally:
+            process.stop()
+
+
+def _quiet_for(process: OperatorProcess, proxy: RecordingProxy, rounds: int) -> bool:
+    """Whether the last rounds wrote nothing: what the start sets going has settled."""
+    writes, looks = len(proxy.writes()), _reconciles(process, MODEL)
+    eventually(lambda: _reconciles(process, MODEL) >= looks + rounds, 30)
+    return len(proxy.writes()) == writes
+
+
+def _reconciles(process: OperatorProcess, kind: str) -> float:
+    text = process.probe("/metrics")[1]
+    counts = [
+        line for line in text.splitlines() if line.startswith(f'modelwarden_reconcile_total{{kind="{kind}"')
+    ]
+    return sum(float(line.rpartition(" ")[2]) for line in counts)

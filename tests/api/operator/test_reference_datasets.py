@@ -1,0 +1,153 @@
+"""A ReferenceDataset: declared in its model's store, closed, profiled by one Job, and mirrored as it is."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from cluster_client import ClusterClient, explained
+from model_factory import monitored_model, reference_dataset
+from operator_process import eventually
+from stub_cells import StubCell
+
+from modelwarden.resources.keys import verify_job_key
+
+pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
+
+DATASET = "ReferenceDataset"
+HASH = "ab" * 32
+
+
+@pytest.fixture
+def store(cluster: ClusterClient, namespace: str, answer: Any) -> StubCell:
+    """The store of a model `census`."""
+    cluster.create(monitored_model(namespace))
+    cell: StubCell = answer(namespace)
+    return cell
+
+
+def test_a_dataset_whose_model_is_missing_says_so_and_wakes_when_it_comes(
+    cluster: ClusterClient, namespace: str, answer: Any
+) -> None:
+    cluster.create(reference_dataset(namespace))
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "ModelMissing"))
+    assert "census" in stalled["message"]
+    cluster.create(monitored_model(namespace))
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "StoreNotReady"), 5)
+    answer(namespace)
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "WaitingForData"), 5)
+
+
+def test_an_open_dataset_is_declared_once_and_waits_for_data(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace))
+    eventually(lambda: _reason(cluster, namespace, "Ready", "WaitingForData"))
+    assert store.declared[0] == ("train", {"closed": False, "totalRecordCount": None})
+    assert cluster.get(DATASET, namespace, "train")["status"]["state"] == "Open"
+    assert cluster.all_of("Job", namespace) == []
+
+
+def test_a_count_that_does_not_fit_stalls_with_the_store_s_own_words(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, closed=True, totalRecordCount=10))
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "CountMismatch"))
+    assert "10" in stalled["message"]
+    store.datasets["train"]["records"] = 10
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "Closed"))
+
+
+def test_a_closed_dataset_gets_one_job_named_by_its_content_with_a_key_for_that_alone(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, closed=True))
+    job = eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
+    assert "--content-hash=" + HASH in job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert job["metadata"]["labels"]["modelwarden.dev/model"] == "census"
+    secret = eventually(lambda: cluster.get("Secret", namespace, job["metadata"]["name"]))
+    assert secret["metadata"]["ownerReferences"][0]["uid"] == job["metadata"]["uid"]
+    claim = verify_job_key(store.key, _decoded(secret["data"]["key"]))
+    assert claim is not None
+    assert (claim.purpose, claim.input_hash) == ("profile", HASH)
+    eventually(lambda: cluster.get(DATASET, namespace, "train")["status"].get("job"))
+    assert len(cluster.all_of("Job", namespace)) == 1
+
+
+def test_only_the_profile_in_the_store_makes_a_dataset_ready(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, closed=True))
+    job = eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
+    _finish(cluster, namespace, job, "Complete")
+    eventually(lambda: _reason(cluster, namespace, "Profiled", "Profiling"))
+    store.datasets["train"] |= {"state": "profiled", "profileHash": "cd" * 32, "records": 7}
+    eventually(lambda: _reason(cluster, namespace, "Ready", "Profiled"))
+    status = cluster.get(DATASET, namespace, "train")["status"]
+    assert (status["state"], status["records"], status["profileHash"]) == ("Profiled", 7, "cd" * 32)
+    assert (status["contentHash"], status["job"]) == (HASH, job["metadata"]["name"])
+
+
+def test_a_job_that_gave_up_stalls_the_dataset_until_it_is_deleted(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, closed=True))
+    job = eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
+    _finish(cluster, namespace, job, "Failed")
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "ProfileFailed"))
+    assert "BackoffLimitExceeded" in stalled["message"]
+    cluster.delete("Job", namespace, job["metadata"]["name"], propagationPolicy="Background")
+
+    def again() -> bool:
+        live = cluster.get("Job", namespace, job["metadata"]["name"])
+        return live is not None and live["metadata"]["uid"] != job["metadata"]["uid"]
+
+    eventually(again)
+    eventually(lambda: _reason(cluster, namespace, "Profiled", "Profiling"))
+
+
+def test_a_source_that_this_version_does_not_read_is_named(cluster: ClusterClient, namespace: str) -> None:
+    source = {"http": {"url": "https://example.org/x.parquet", "sha256": "0" * 64}}
+    cluster.create(reference_dataset(namespace, source=source))
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "NotSupportedYet"))
+    assert "spec.source.http" in stalled["message"]
+
+
+def test_deleting_a_dataset_takes_its_job_and_leaves_the_store_alone(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, closed=True))
+    name = f"train-profile-{HASH[:10]}"
+    eventually(lambda: cluster.get("Secret", namespace, name))
+    cluster.delete(DATASET, namespace, "train")
+    eventually(lambda: cluster.get(DATASET, namespace, "train") is None)
+    eventually(lambda: cluster.get("Job", namespace, name) is None)
+    eventually(lambda: cluster.get("Secret", namespace, name) is None)
+    assert store.datasets["train"]["state"] == "closed"
+
+
+def _finish(cluster: ClusterClient, namespace: str, job: dict[str, Any], how: str) -> None:
+    """There is no node here: the test ends the Job as the Job controller would."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    name = job["metadata"]["name"]
+    # Suspended, so that the controller does not start a pod between the two writes.
+    before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[how]
+    reason = {"Complete": "CompletionsReached", "Failed": "BackoffLimitExceeded"}[how]
+    common = {"status": "True", "reason": reason, "lastTransitionTime": now, "lastProbeTime": now}
+    conditions = [common | {"type": before}, common | {"type": how}]
+    done = {"conditions": conditions, "startTime": now, "active": 0, "ready": 0, "terminating": 0}
+    done |= {"completionTime": now, "succeeded": 1} if how == "Complete" else {"failed": 1}
+    done |= {"uncountedTerminatedPods": None}
+    eventually(lambda: cluster.get("Job", namespace, name)["status"].get("startTime"))
+    cluster.patch("Job", namespace, name, {"status": done}, "status")
+
+
+def _decoded(text: str) -> str:
+    import base64
+
+    return base64.b64decode(text).decode()
+
+
+def _reason(cluster: ClusterClient, namespace: str, type_: str, reason: str) -> Any:
+    found = cluster.condition(DATASET, namespace, "train", type_)
+    assert found.get("reason") == reason, explained(cluster.get(DATASET, namespace, "train"))
+    return found
