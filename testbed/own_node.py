@@ -8,6 +8,7 @@ from testbed.api_client import ApiError
 from testbed.errors import SetupError
 from testbed.image_store import ImageStore
 from testbed.images import ImageRef
+from testbed.node_start import client_of
 from testbed.progress import Reporter
 from testbed.record import Record, checked_name
 from testbed.volumes import recycle
@@ -23,7 +24,7 @@ class OwnNode:
         self.kubeconfig = record.folder / "admin.kubeconfig"
         self.programs = Path(record.programs)
         self.record, self._reporter = record, reporter
-        self.client = node.client_of(record)
+        self.client = client_of(record)
 
     def load(self, image: ImageRef) -> str:
         store = self._store()
