@@ -76,6 +76,8 @@ class SettingsHolder:
 
     def poll(self) -> None:
         """Read what changed. Never raises: what is wrong goes into `error` and the log."""
+        if self.settings_file is None and self.key_file is None:
+            return  # someone else holds them, and says himself what is wrong with them
         errors = []
         for path, take in ((self.settings_file, self._take_settings), (self.key_file, self._take_key)):
             if path is None:

@@ -1,0 +1,111 @@
+"""`modelwarden local DIR` as a person runs it: rows and a reference in, an answer out, Ctrl-C."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import census_like as census
+import httpx
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from store_process import REPO, free_port, wait_for
+
+from modelwarden.resources.report import StatusReport
+
+pytestmark = pytest.mark.faults
+
+
+def write_yaml(folder: Path, threshold: float) -> None:
+    model = census.model().model_dump(mode="json", by_alias=True, exclude_none=True)
+    model = {key: model[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "census"}}
+    model["spec"]["monitoring"] = {"minimumRows": 50, "window": "1h", "driftThreshold": threshold}
+    dataset = {
+        "apiVersion": "modelwarden.dev/v1alpha1",
+        "kind": "ReferenceDataset",
+        "metadata": {"name": "census-2015"},
+        "spec": {"modelRef": {"name": "census"}},
+    }
+    (folder / "model.yaml").write_text(yaml.safe_dump_all([model, dataset]))
+
+
+def reference(path: Path) -> Path:
+    chance = random.Random(1)
+    rows = [
+        {
+            "age": chance.randrange(20, 60),
+            "income": chance.gauss(0, 1),
+            "state": chance.choice(["MA", "NY"]),
+            "married": chance.random() < 0.5,
+            "joined": None,
+            "note": None,
+            "pred": chance.random(),
+            "gt": chance.randrange(2),
+        }
+        for _ in range(2000)
+    ]
+    schema = pa.schema(
+        {
+            "age": pa.int64(),
+            "income": pa.float64(),
+            "state": pa.string(),
+            "married": pa.bool_(),
+            "joined": pa.timestamp("us", "UTC"),
+            "note": pa.string(),
+            "pred": pa.float64(),
+            "gt": pa.int64(),
+        }
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    return path
+
+
+def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
+    folder, port = tmp_path / "model", free_port()
+    folder.mkdir()
+    write_yaml(folder, 0.2)
+    command = [sys.executable, "-m", "modelwarden_server", "local", str(folder), "--port", str(port)]
+    command += ["--reference", str(reference(tmp_path / "reference.parquet"))]
+    environment = os.environ | {"PYTHONPATH": f"{REPO}/operator:{REPO}/model-server-image"}
+    output = tmp_path / "screen.txt"
+    with output.open("wb") as screen:
+        process = subprocess.Popen(command, env=environment, stdout=screen, stderr=screen)
+    screens = ExitStack()
+    try:
+        wait_for(lambda: process.poll() is not None or "Ctrl-C ends it" in output.read_text(), 60)
+        key = (folder / ".modelwarden" / "census" / "key").read_text()
+        client = screens.enter_context(
+            httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": key}, timeout=60, verify=False
+            )
+        )
+
+        def status() -> StatusReport:
+            return StatusReport.from_json(client.get("/status").raise_for_status().content)
+
+        wait_for(lambda: "census-2015: profiled, 2000 rows" in output.read_text(), 90)
+        chance = random.Random(2)
+        rows = [census.row(i, age=chance.randrange(60, 99), income=chance.gauss(0, 1)) for i in range(400)]
+        path = f"/api/v3/models/{status().model_id}/inferences"
+        assert client.post(path, content=census.body(*rows)).json()["counts"]["success"] == 400
+        report = wait_for(lambda: (s := status()).drift is not None and s.drift.state == "Ok" and s)
+        assert (report.rows.stored, report.active_reference) == (400, "census-2015")
+        assert "age" in [f.name for f in report.drift.features if f.drifted]
+        write_yaml(folder, 0.3)
+        wait_for(lambda: status().settings_generation == 1)
+        (folder / "model.yaml").write_text("a: [")
+        wait_for(lambda: "cannot be read as YAML" in (status().settings_error or ""))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert "features drifted" in output.read_text()
+    finally:
+        screens.close()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert pq.read_table(folder / ".modelwarden/census/volume/tables/inferences").num_rows == 400
