@@ -8,6 +8,7 @@ from pathlib import Path
 from examples.census.report import Reach
 
 PYTHON = ".venv/bin/python"
+STORE = "app.kubernetes.io/component=store"
 
 
 def next_steps(reach: Reach, programs: Path, namespace: str, model: str) -> str:
@@ -26,7 +27,9 @@ What to try next
   .venv/bin/modelwarden drift RELP AGEP SCHL --by month     # the same numbers, by HTTP
   kubectl -n {namespace} patch mmodel {model} --type merge \\
     -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts
-  kubectl -n {namespace} delete pod -l modelwarden.dev/model={model}   # an acknowledged row is never lost
+  kubectl -n {namespace} get mmodel --watch                      # ... and DRIFTED changes
+  kubectl -n {namespace} delete pod -l {STORE},modelwarden.dev/model={model}
+                                                            # an acknowledged row is never lost
   {PYTHON} -c "import deltalake; print(deltalake.DeltaTable('{reach.tables}/inferences').to_pandas().head())"
   make demo-down                                            # removes all of it
 """
