@@ -28,8 +28,7 @@ What to try next
   kubectl -n {namespace} patch mmodel {model} --type merge \\
     -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts
   kubectl -n {namespace} get mmodel --watch                      # ... and DRIFTED changes
-  kubectl -n {namespace} delete pod -l {STORE},modelwarden.dev/model={model}
-                                                            # an acknowledged row is never lost
+  kubectl -n {namespace} delete pod -l {STORE}   # no row is lost
   {PYTHON} -c "import deltalake; print(deltalake.DeltaTable('{reach.tables}/inferences').to_pandas().head())"
   make demo-down                                            # removes all of it
 """
