@@ -150,7 +150,7 @@ class Cell:
         except (TableDamagedError, LogDamagedError, OSError, ValueError) as error:
             log.critical("the cell cannot serve: %s", error)
             self.fail(str(error))
-        except Exception as error:
+        except BaseException as error:  # the edge of the thread; deltalake's panics are no Exception
             log.exception("recovery failed")
             self.fail(f"recovery failed: {type(error).__name__}", restart_helps=True)
 

@@ -78,6 +78,9 @@ async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
     """Finish what is inside and bring the log into the tables."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + grace
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     cell.drain()
     log.info("ending: %d requests inside", busy())
     while busy() and loop.time() < deadline:  # noqa: ASYNC110 - once in the life of a process

@@ -201,5 +201,3 @@ def _protected(parsed: ParsedRows, settings: CellSettings, secret: bytes) -> Par
         rows=protect(parsed.rows, settings.sensitivity, secret),
         truth=protect(parsed.truth, settings.sensitivity, secret),
     )
-
-

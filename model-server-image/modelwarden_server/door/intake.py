@@ -66,7 +66,7 @@ class Intake:
     async def take(self, rows: Identified, settings: CellSettings) -> Taken:
         """Have the rows durable. Raises Refusal (503) when they are not: then none of them is promised."""
         limit = settings.ingest.limits.max_log_bytes
-        if self._store.log.size >= limit:
+        if self._store.log.waiting >= limit:
             raise Refusal(
                 503,
                 f"{limit} bytes wait in the log for the tables (ingest.limits.maxLogSize): send again later",

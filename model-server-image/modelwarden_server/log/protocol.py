@@ -75,10 +75,15 @@ class Log(Protocol):
         """Files on the disk."""
         ...
 
-    def observe(self, observer: Callable[[list[Record]], None]) -> None:
-        """Have `observer` told of records that became durable, before any reader can see them.
+    @property
+    def waiting(self) -> int:
+        """Bytes of records that were not cut yet, those on their way to the disk included."""
+        ...
 
-        It is called by the log's thread and must neither block nor raise. Not told of recovered records.
+    def observe(self, before: Callable[[list[Record]], None], after: Callable[[], None]) -> None:
+        """Have `before` told of records that became durable, and call `after` when readers can see them.
+
+        Both are called by the log's thread and must neither block nor raise. Not told of recovered records.
         """
         ...
 

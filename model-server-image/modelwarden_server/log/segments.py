@@ -47,7 +47,8 @@ class SegmentLog:
     """A log of segment files in one folder. See the protocol for the meaning of the methods."""
 
     def __init__(self, folder: Path, header: SegmentHeader, found: list[Segment], committed: int) -> None:
-        self._observer: Callable[[list[Record]], None] | None = None
+        self._before: Callable[[list[Record]], None] = lambda _: None
+        self._after: Callable[[], None] = lambda: None
         self._folder = folder
         self._header = header
         self._salt = salt_of(header.log)
@@ -60,6 +61,7 @@ class SegmentLog:
         self._fd: int | None = None
         self._failure: str | None = None
         self._queue: deque[_Append] = deque()
+        self._uncut: deque[tuple[int, int]] = deque((s.last, s.size) for s in found if s.last > committed)
         self._wake = threading.Condition()
         self._closing = False
         self._place: tuple[int, Path, int] | None = None
@@ -116,9 +118,15 @@ class SegmentLog:
         """Why the log acknowledges nothing any more, or None."""
         return self._failure
 
-    def observe(self, observer: Callable[[list[Record]], None]) -> None:
-        """Have `observer` told of records that became durable, before any reader can see them."""
-        self._observer = observer
+    @property
+    def waiting(self) -> int:
+        """Bytes of records that the tables do not have yet, those on their way to the disk included."""
+        with self._wake:
+            return sum(size for _, size in self._uncut) + sum(a.size for a in self._queue)
+
+    def observe(self, before: Callable[[list[Record]], None], after: Callable[[], None]) -> None:
+        """Have `before` told of records that became durable, and call `after` when readers can see them."""
+        self._before, self._after = before, after
 
     def append(self, records: list[Record]) -> "Future[int]":
         """Append records together; see the protocol."""
@@ -147,6 +155,8 @@ class SegmentLog:
         """Remove the segments whose records are all in the tables."""
         with self._wake:
             self._cut = max(self._cut, through)
+            while self._uncut and self._uncut[0][0] <= self._cut:
+                self._uncut.popleft()
             done = [s for s in self._segments[:-1] if s.last <= self._cut]
             self._segments = [s for s in self._segments if s not in done]
             self._wake.notify()
@@ -223,10 +233,11 @@ class SegmentLog:
         last = sequence - 1
         with self._wake:
             self._segments[-1] = replace(segment, last=last, size=end)
+            self._uncut.append((last, end - segment.size))
         self._mark.write(last)
-        if self._observer is not None:
-            self._observer([record for waiting in group for record in waiting.records])
+        self._before([record for waiting in group for record in waiting.records])
         self._next, self._durable = sequence, last
+        self._after()
         for waiting in group:
             waiting.done.set_result(last)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modelwarden_server.log.protocol import Kind, Record
+from modelwarden_server.log.protocol import Kind
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys
@@ -107,7 +107,7 @@ class Store:
         writer = Writer(source, tables, schema, ledger, pace)
         store = cls(folders, schema, source, tables, writer, ledger, SortedIdIndex(), digester, clock)
         store._recover(progress)
-        source.observe(store._durable)
+        source.observe(ledger.durable, writer.wake)
         return store
 
     def close(self, timeout: float) -> bool:
@@ -119,10 +119,6 @@ class Store:
     def identify(self, rows: pa.RecordBatch) -> tuple[Words, Words]:
         """Keys and digests of rows of a request or of the table."""
         return id_keys(rows.column(ID).to_pylist()), self.digester.digests(rows)
-
-    def _durable(self, records: list[Record]) -> None:
-        self.ledger.durable(records)
-        self.writer.wake()
 
     def _recover(self, progress: Progress) -> None:
         table = self.tables.inferences

@@ -165,7 +165,7 @@ class Writer:
             except (NotDurableError, LogDamagedError) as error:
                 self._fail(str(error))
                 return
-            except Exception as error:
+            except BaseException as error:  # the edge of the thread; deltalake's panics are no Exception
                 log.exception("the writer stopped")
                 self._fail(f"the writer stopped: {type(error).__name__}")
                 return

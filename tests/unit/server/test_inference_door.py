@@ -284,6 +284,8 @@ async def test_a_log_that_is_full_is_a_503_and_promises_nothing(tmp_path: Path) 
         assert (await door.report()).rows.acknowledged == sent
         assert await asyncio.to_thread(door.cell.store.writer.flush, 10)
         assert (await door.report()).rows.stored == sent
+        await eventually(lambda: door.cell.store.log.waiting == 0)
+        assert await door.statuses(census.row("there is room again")) == [200]
 
 
 async def test_sampling_keeps_a_share_by_id_and_counts_the_rest(tmp_path: Path) -> None:

@@ -309,3 +309,29 @@ def test_power_loss_in_the_last_group_loses_nothing_before_it(
     assert found[: len(before)] == before
     assert found[len(before) :] == groups[-1][: len(found) - len(before)]
     again.close()
+
+
+def test_readers_are_told_only_when_they_can_see_the_records(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    seen: list[tuple[str, list[str]]] = []
+    log.observe(
+        lambda records: seen.append((f"before {len(records)}", texts(log))),
+        lambda: seen.append(("after", texts(log))),
+    )
+    log.append([record("a"), record("b")]).result(10)
+    assert seen == [("before 2", []), ("after", ["a", "b"])]
+    log.close()
+
+
+def test_bytes_that_wait_are_those_that_were_not_cut(tmp_path: Path) -> None:
+    log = opened(tmp_path)
+    log.append([record("a" * 100)]).result(10)
+    first = log.waiting
+    log.append([record("b" * 300)]).result(10)
+    assert first > 100
+    assert log.waiting > first + 300
+    log.cut(1)
+    assert log.waiting == HEADER_SIZE + 300
+    log.cut(2)
+    assert (log.waiting, log.size > 400) == (0, True)
+    log.close()
