@@ -84,6 +84,7 @@ class ReferenceRooms:
     folder: Path
     store: ReferenceStore
     artefacts: ArtefactStore
+    door: ReferenceDoor
     app: ASGIApp
     settled: list[str]
     caller: Caller
@@ -117,7 +118,7 @@ def open_rooms(folder: Path, **limits: float) -> ReferenceRooms:
         scope["caller"] = rooms.caller
         await plain(scope, receive, send)
 
-    rooms = ReferenceRooms(folder, store, artefacts, app, settled, Caller())
+    rooms = ReferenceRooms(folder, store, artefacts, door, app, settled, Caller())
     return rooms
 
 

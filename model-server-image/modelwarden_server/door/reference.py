@@ -33,7 +33,7 @@ from modelwarden_server.door.reference_rows import ReferenceFileError, Reference
 from modelwarden_server.durable import make_folder
 from modelwarden_server.schema.compiled import CompiledSchema
 from modelwarden_server.store.datasets import Dataset, State
-from modelwarden_server.store.delta import CommitError
+from modelwarden_server.store.delta import CommitError, NotDurableError
 from modelwarden_server.store.reference import (
     CountMismatchError,
     DatasetClosedError,
@@ -76,6 +76,8 @@ class ReferenceDoor:
     protect: Callable[[pa.RecordBatch], pa.RecordBatch]
     refuse: Callable[[], None] = lambda: None
     """Refuses while nothing is taken in."""
+    fatal: Callable[[str], None] = lambda _: None
+    """Told when data were published that may not survive a power cut: the process must start anew."""
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
     inside: int = 0
     """Uploads that are being worked on or wait."""
@@ -112,6 +114,9 @@ class ReferenceDoor:
             async with self._turn:
                 files = await receive(receiver, request.stream())
                 answer = await asyncio.to_thread(self._take, name, files)
+        except NotDurableError as error:
+            self.fatal(str(error))
+            raise Refusal(503, "the files may not be on the disk: send them again later") from error
         except (*_REFUSED, CommitError, OSError, ClientDisconnect) as error:
             raise _refusal(error) from error
         finally:

@@ -50,6 +50,7 @@ class ReferenceRoom:
             string_length=lambda: cell.settings.current.ingest.limits.max_string_length,
             protect=self._protect,
             refuse=self._refuse_while_closed,
+            fatal=lambda reason: cell.fail(reason, restart_helps=True),
         )
         columns = columns_of(cell.identity.attributes)
         self._inner = DatasetDoor(self.datasets, self.artefacts, columns, settled)

@@ -179,7 +179,8 @@ class ReferenceStore:
             elif not dataset.records:
                 error = DatasetError(f"dataset {name} has no rows: upload some before closing it")
             if error is not None:
-                self._keep(replace(dataset, message=str(error)))
+                if dataset.message != str(error):
+                    self._keep(replace(dataset, message=str(error)))
                 raise error
             return self._close(dataset, count)
 

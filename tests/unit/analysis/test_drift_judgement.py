@@ -127,10 +127,10 @@ def test_an_attribute_may_have_a_threshold_of_its_own():
     assert not judge([comparison(base, target, name="x")], rule)[0].drifted
 
 
-@pytest.mark.parametrize("n", [200, 300, 500, 1000])
+@pytest.mark.parametrize("n", [200, 400, 1000])
 def test_without_drift_thirty_features_raise_practically_no_flag(n):
     rng = np.random.default_rng(n)
-    windows, flagged = 120, 0
+    windows, flagged = 100, 0
     for _ in range(windows):
         base = rng.multinomial(10_000, np.full(10, 0.1), size=30)
         target = rng.multinomial(n, np.full(10, 0.1), size=30)

@@ -9,7 +9,7 @@ import census_like
 import httpx
 import numpy as np
 import pytest
-from query_rooms import IDENTITY, people, profile_of
+from query_rooms import IDENTITY, people, profile_of, until
 from reference_rooms import parquet
 
 from modelwarden.resources.keys import job_key
@@ -68,7 +68,9 @@ class Whole:
     async def active(self, name: str | None) -> None:
         """Wait until that dataset is the one compared with."""
         async with asyncio.timeout(20):
-            while (await self.status())["activeReference"] != name:
+            while True:
+                if (await self.status())["activeReference"] == name:
+                    return
                 await asyncio.sleep(0.01)
 
 
@@ -84,9 +86,7 @@ async def whole(tmp_path: Path) -> AsyncIterator[Whole]:
         early = await http.post(DRIFT, json=AGE)
         assert (early.status_code, "Retry-After" in early.headers) == (503, True)
         cell.start()
-        async with asyncio.timeout(30):
-            while cell.unready() is not None:
-                await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: cell.unready() is None)
         yield Whole(cell, http)
         cell.drain()
         assert await asyncio.to_thread(cell.close, 20)

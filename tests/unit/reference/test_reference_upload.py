@@ -303,3 +303,19 @@ def test_equal_contents_have_equal_hashes_and_others_have_not(tmp_path):
         return store.close("a", rows).content_hash
 
     assert closed("one", 5) == closed("two", 5) != closed("three", 6)
+
+
+async def test_files_that_may_not_be_on_the_disk_are_not_acknowledged_and_end_the_process(
+    rooms, client, monkeypatch
+):
+    told: list[str] = []
+    rooms.door.fatal = told.append
+
+    def no_disk(path):
+        raise OSError(5, "Input/output error")
+
+    await upload(client, parquet(frame(3)))
+    monkeypatch.setattr("modelwarden_server.store.delta.sync_file", no_disk)
+    answer = await upload(client, parquet(frame(4)))
+    assert answer.status_code == 503
+    assert "Input/output error" in told[0]
