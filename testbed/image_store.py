@@ -4,6 +4,7 @@ Unpacking a layer of 400 MB takes half a minute, so a cluster that goes leaves i
 the next one takes it. What the last one's pods left in there is removed before kubelet can see it.
 """
 
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +31,20 @@ def take_store(folder: Path) -> bool:
 
 
 def keep_store(folder: Path) -> None:
-    """Keeps the store of a cluster that has ended, if none is kept yet."""
+    """Keeps the store of a cluster that has ended, unless one with more in it is kept already."""
+    if not folder.is_dir():
+        return
     kept_store().parent.mkdir(parents=True, exist_ok=True)
-    if folder.is_dir() and not kept_store().exists():
-        folder.rename(kept_store())
+    if kept_store().exists():
+        if _content_bytes(folder) <= _content_bytes(kept_store()):
+            return
+        shutil.rmtree(kept_store())
+    folder.rename(kept_store())
+
+
+def _content_bytes(store: Path) -> int:
+    blobs = store / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    return sum(blob.stat().st_size for blob in blobs.glob("*"))
 
 
 class ImageStore:

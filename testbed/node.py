@@ -111,8 +111,8 @@ def _remove(name: str) -> None:
         disconnect(NodeNetwork(record.slot))
     remove_cgroups(cgroup)
     folder = clusters_folder() / name
-    keep_store(folder / "containerd")
     with locked(clusters_folder() / MACHINE_LOCK):
+        keep_store(folder / "containerd")
         shutil.rmtree(folder)
         disconnect_unknown({other.slot for other in all_records()})
         before = clusters_folder() / "forwarding-before"

@@ -14,6 +14,7 @@ from testbed.binaries import go_version
 from testbed.cache import built_once, content_key, locked, write_atomically
 from testbed.dns import query
 from testbed.errors import SetupError
+from testbed.image_store import keep_store, take_store
 from testbed.packages import install, missing_packages
 from testbed.port_forward import local_port
 from testbed.processes import Process
@@ -203,3 +204,22 @@ def test_a_machine_without_go_is_told_so_in_one_line(tmp_path: Path, monkeypatch
         go_version()
     assert "Go toolchain" in str(missing.value)
     assert "\n" not in str(missing.value)
+
+
+def image_store(folder: Path, size: int) -> Path:
+    blobs = folder / "io.containerd.content.v1.content" / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    (blobs / "blob").write_bytes(b"x" * size)
+    return folder
+
+
+@pytest.mark.parametrize(("kept", "ended", "expected"), [(100, 10, 100), (10, 100, 100), (None, 10, 10)])
+def test_of_two_image_stores_the_fuller_is_kept(
+    own_cache: Path, kept: int | None, ended: int, expected: int
+) -> None:
+    if kept is not None:
+        keep_store(image_store(own_cache / "first", kept))
+    keep_store(image_store(own_cache / "second", ended))
+    assert take_store(own_cache / "taken")
+    assert next((own_cache / "taken").rglob("blob")).stat().st_size == expected
+    assert not take_store(own_cache / "again")
