@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from modelwarden_server.web import Refusal
 
 BODY_BYTES = 64 << 20
-HOLD_SECONDS = 10.0
+HOLD_SECONDS = 30.0
 RETRY_AFTER = 2
 
 
@@ -106,7 +106,8 @@ class Gate:
     def _refusal(self) -> Refusal:
         return Refusal(
             429,
-            f"{self._most} requests are being worked on and others wait: send this one again in a moment,"
-            " or fewer at a time (ingest.limits.maxRequestsInFlight)",
+            f"{self._inside} requests with {self._bytes >> 20} MiB are being worked on and {len(self._queue)} wait:"
+            " send this one again in a moment, or fewer and smaller ones at a time"
+            " (ingest.limits.maxRequestsInFlight, maxBodySize)",
             retry_after=RETRY_AFTER,
         )
