@@ -74,7 +74,7 @@ def verify_table(folder: Path) -> Verdict:
     if not log.is_dir():
         return Verdict(-1)
     for path in log.iterdir():
-        if path.name.startswith(("_commit_", ".")):
+        if path.name.startswith(("_commit_", ".")) or "#" in path.name:  # what deltalake was writing
             path.unlink()
     checkpoint = _last_good_checkpoint(log)
     versions = sorted(int(m[1]) for p in log.iterdir() if (m := _ENTRY.match(p.name)))
