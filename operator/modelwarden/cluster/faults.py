@@ -66,11 +66,18 @@ def _causes(answer: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _forbidden(answer: dict[str, Any], verb: str, what: str) -> ReconcileError:
+    """403 comes from the caller's rights, and from admission: quotas, policies, claims that cannot grow."""
+    said = str(answer.get("message", ""))
     if any(cause.get("reason") == "NamespaceTerminating" for cause in _causes(answer)):
         return Transient("NamespaceTerminating", "The namespace is being deleted")
-    if "exceeded quota" in str(answer.get("message", "")):
+    if "exceeded quota" in said:
         return Transient("QuotaExceeded", f"A ResourceQuota of the namespace leaves no room for {what}")
-    return DependencyMissing("Forbidden", f"The operator may not {verb} {what}: grant it the verb")
+    if " cannot " in said:
+        return DependencyMissing("Forbidden", f"The operator may not {verb} {what}: grant it the verb")
+    _, _, why = said.partition("is forbidden: ")
+    return DependencyMissing(
+        "RefusedByAdmission", f"{what} is not admitted: {why or said or 'no reason given'}"
+    )
 
 
 def _refused(answer: dict[str, Any], what: str) -> ReconcileError:
