@@ -106,7 +106,7 @@ class Gate:
     def _refusal(self) -> Refusal:
         return Refusal(
             429,
-            f"{self._inside} requests of {self._bytes >> 20} MiB are being worked on, {len(self._queue)} wait:"
+            f"{self._inside} requests of {self._bytes >> 20} MiB are inside and {len(self._queue)} wait:"
             " send this one again in a moment, or fewer and smaller ones at a time"
             " (ingest.limits.maxRequestsInFlight, maxBodySize)",
             retry_after=RETRY_AFTER,
