@@ -1,0 +1,114 @@
+"""The store's Deployment: one writer, so one replica, and the old one ends before the new one starts."""
+
+from modelwarden.reconcile import podtemplate
+from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint
+from modelwarden.reconcile.monitoredmodel.build.metadata import owned
+from modelwarden.reconcile.names import (
+    ANNOTATION_IDENTITY,
+    ANNOTATION_KEY_HASH,
+    CELL_PORT,
+    child_labels,
+    data_claim,
+    identity_config,
+    key_secret,
+    pod_selector,
+    settings_config,
+)
+from modelwarden.reconcile.ports import Manifest
+
+_CONFIG = "/etc/modelwarden"
+# The drain of a full log to the tables; SIGKILL after that loses nothing, but the next start is slower.
+_GRACE_SECONDS = 60
+_KEY_ONLY = [{"key": "key", "path": "key"}]
+
+
+def build_deployment(plan: Blueprint) -> Manifest:
+    """The store, or none of it (0 replicas) for an archived model."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": owned(plan, plan.name),
+        "spec": {
+            "replicas": 0 if plan.archived else 1,
+            "strategy": {"type": "Recreate"},
+            "progressDeadlineSeconds": 600,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": pod_selector(plan.name)},
+            "template": {
+                "metadata": {
+                    "labels": podtemplate.own_labels(plan.pod, child_labels(plan.name)),
+                    "annotations": {
+                        ANNOTATION_IDENTITY: plan.identity_hash,
+                        ANNOTATION_KEY_HASH: plan.key_hash,
+                    },
+                },
+                "spec": _pod(plan),
+            },
+        },
+    }
+
+
+def _pod(plan: Blueprint) -> Manifest:
+    env, volumes, mounts = podtemplate.surroundings(plan.pod)
+    return podtemplate.placement(plan.pod) | {
+        "serviceAccountName": plan.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": podtemplate.pod_security(),
+        "containers": [_container(plan, env, mounts)],
+        "volumes": [*_volumes(plan), *volumes],
+    }
+
+
+def _container(plan: Blueprint, env: list[Manifest], mounts: list[Manifest]) -> Manifest:
+    container: Manifest = {
+        "name": "store",
+        "image": plan.install.cell_image,
+        "imagePullPolicy": plan.install.pull_policy,
+        "command": ["python", "-m", "modelwarden_server"],
+        "args": [
+            "store",
+            f"--identity={_CONFIG}/identity/identity.json",
+            f"--settings={_CONFIG}/settings/settings.json",
+            f"--key-file={_CONFIG}/key/key",
+            "--data=/data",
+            "--host=0.0.0.0",
+            f"--port={CELL_PORT}",
+        ],
+        "ports": [{"name": "http", "containerPort": CELL_PORT, "protocol": "TCP"}],
+        "resources": podtemplate.resources(plan.model.spec.store.resources or plan.install.store_resources),
+        "securityContext": podtemplate.container_security(),
+        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "readinessProbe": _probe("/readyz", period=3, failures=2),
+        "volumeMounts": [
+            {"name": "identity", "mountPath": f"{_CONFIG}/identity", "readOnly": True},
+            {"name": "settings", "mountPath": f"{_CONFIG}/settings", "readOnly": True},
+            {"name": "key", "mountPath": f"{_CONFIG}/key", "readOnly": True},
+            {"name": "data", "mountPath": "/data"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of its own
+            *mounts,
+        ],
+    }
+    return container | ({"env": env} if env else {})
+
+
+def _volumes(plan: Blueprint) -> list[Manifest]:
+    name = plan.name
+    return [
+        {"name": "identity", "configMap": {"name": identity_config(name, plan.identity_hash)}},
+        {"name": "settings", "configMap": {"name": settings_config(name)}},
+        {"name": "key", "secret": {"secretName": key_secret(name), "defaultMode": 0o440, "items": _KEY_ONLY}},
+        {"name": "data", "persistentVolumeClaim": {"claimName": data_claim(name)}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
+    ]
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
