@@ -31,10 +31,10 @@ def cases() -> Sequence[Case]:
     space = CodeSpace(ReferenceProfile("bench", REFERENCE_ROWS, profiles).columns)
     times = pa.array(np.full(ROWS, 1_700_000_000_000_000), pa.timestamp("us", "UTC"))
     rows = current.append_column("time", times).combine_chunks()
-    folded = total([space.fold(rows, "time")], space.size)
+    folded = total(space.fold(rows, "time"), space.size)
 
     def from_rows() -> int:
-        _scores(space, total([space.fold(rows, "time")], space.size))
+        _scores(space, total(space.fold(rows, "time"), space.size))
         return ROWS
 
     def from_partials() -> int:
