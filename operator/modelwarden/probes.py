@@ -59,7 +59,7 @@ class Health:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002 - the base class's
         """A prober that hung up is no news; the base class would print a stack for each."""
         _log.debug("a probe was not answered to the end", exc_info=True)
 
