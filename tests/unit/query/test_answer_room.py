@@ -73,7 +73,6 @@ class Whole:
                     return
                 await asyncio.sleep(0.01)
 
-
     async def verdict_of(self, rows: int) -> None:
         """Wait until the verdict in the status, which is not computed anew for every look, counts so many."""
         async with asyncio.timeout(20):

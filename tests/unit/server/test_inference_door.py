@@ -25,7 +25,7 @@ NOON = 1_795_262_400.0
 async def eventually(what: Callable[[], bool]) -> None:
     """Wait until it is so, or fail."""
     async with asyncio.timeout(20):
-        while not what():  # noqa: ASYNC110 - there is no event for what is waited for
+        while not what():
             await asyncio.sleep(0.005)
 
 
