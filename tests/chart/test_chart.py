@@ -121,6 +121,10 @@ def test_a_digest_is_used_instead_of_the_tag_and_the_chart_s_version_without_eit
     everything = next(path for path in CI if path.stem.startswith("everything"))
     (image,) = [c["image"] for c in _containers(_rendered(everything))]
     assert image == "registry.example:5000/mw/operator@sha256:" + "a" * 64
+    digest = f'image.server.digest="sha256:{"b" * 64}"'
+    (container,) = _containers(rendered("mw", digest))
+    environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert environment["MODELWARDEN_CELL_IMAGE"] == "modelwarden/model-server@sha256:" + "b" * 64
     (default,) = [c["image"] for c in _containers(rendered("mw"))]
     assert default == f"modelwarden/operator:{_chart()['appVersion']}"
 
@@ -168,10 +172,29 @@ def test_custom_resource_definitions_come_with_the_chart_and_stay_when_it_goes()
 
 def test_a_namespaced_install_renders_nothing_for_the_whole_cluster() -> None:
     namespaced = next(path for path in CI if path.stem.startswith("namespaced"))
-    assert not [m for m in _rendered(namespaced) if m["kind"].startswith("Cluster")]
+    manifests = _rendered(namespaced)
+    assert not [m for m in manifests if m["kind"].startswith("Cluster")]
+    assert {m["metadata"]["namespace"] for m in manifests if m["kind"] == "Role"} == {"mw", "shop", "bank"}
 
 
-def test_rendering_twice_gives_the_same(api: ApiServer) -> None:
+def test_no_rule_has_a_wildcard_and_no_secret_can_be_listed() -> None:
+    for values in CI:
+        for role in (m for m in _rendered(values) if m["kind"] in ("Role", "ClusterRole")):
+            for rule in role["rules"]:
+                assert "*" not in (*rule["apiGroups"], *rule["resources"], *rule["verbs"])
+                if "secrets" in rule["resources"]:
+                    assert not {"list", "watch", "delete"} & set(rule["verbs"])
+
+
+def test_every_value_is_described_by_the_schema_and_nothing_else_is() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    # `global` is what a parent chart hands down to all its parts.
+    assert set(values) | {"global"} == set(schema["properties"])
+    assert schema["additionalProperties"] is False
+
+
+def test_rendering_twice_gives_the_same() -> None:
     """GitOps renders anew each time: nothing random, no date."""
     assert rendered("mw") == rendered("mw")
 
@@ -222,4 +245,3 @@ def _admitted(api: ApiServer, workloads: list[dict[str, Any]]) -> None:
         spec = {key: value for key, value in template["spec"].items() if key != "priorityClassName"}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
         kubectl(api, "create", "--dry-run=server", "-f", "-", given=[pod])
-
