@@ -95,7 +95,7 @@ class Senders:
                 self.promises.unanswered.update(ids)
                 again = self._post(client, ids, chance)
                 # The store's process needs a share of the two cores to start again.
-                self._stopping.wait(0.01)
+                self._stopping.wait(0.03)
 
     def _post(self, client: httpx.Client, ids: list[str], chance: random.Random) -> list[str]:
         """Send rows; returns what to send again: half of what got no answer at once, and some answered."""
