@@ -58,7 +58,7 @@ class KubernetesCluster:
         while True:
             page = await self._call("GET", path_of(kind, namespace), kind.plural, query=query, verb="list")
             head = {"apiVersion": kind.api_version, "kind": kind.kind}
-            items.extend(head | item for item in _given(page).get("items", []))
+            items.extend(head | _lean(item) for item in _given(page).get("items", []))
             after = _given(page).get("metadata", {}).get("continue")
             if not after:
                 return items
@@ -163,6 +163,12 @@ def _parse(payload: bytes, what: str) -> Manifest:
         raise faults.from_network(error, "read", what) from error
     if not isinstance(answer, dict):
         raise _unexpected(what)
+    return _lean(answer)
+
+
+def _lean(answer: Manifest) -> Manifest:
+    """Without who owns which field: half of an object's size, and nobody here reads it."""
+    answer.get("metadata", {}).pop("managedFields", None)
     return answer
 
 

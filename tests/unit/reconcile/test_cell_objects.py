@@ -15,11 +15,13 @@ from model_factory import attribute, binary_attributes
 from model_worlds import INSTALL, settled, world
 from operator_process import ROOT
 
+from modelwarden.reconcile.monitoredmodel.blueprint import blueprint_of
 from modelwarden.reconcile.monitoredmodel.decide import decide
 
 _PROGRAM = """
 import json
 from model_worlds import INSTALL, world
+from modelwarden.reconcile.monitoredmodel.blueprint import blueprint_of
 from modelwarden.reconcile.monitoredmodel.decide import decide
 pod = {"nodeSelector": {"b": "1", "a": "2"}, "labels": {"z": "1", "y": "2"}}
 print(json.dumps(decide(world(pod=pod), INSTALL).intents))
@@ -144,11 +146,11 @@ def test_the_claim_outlives_the_model_and_everything_else_does_not() -> None:
 
 
 def test_the_key_is_in_no_object_but_the_secret() -> None:
-    plan = decide(world(), INSTALL)
-    assert plan.blueprint is not None
-    for intent in plan.intents:
-        assert plan.blueprint.key not in json.dumps(intent)
-    assert plan.blueprint.key not in repr(plan)
+    plan = blueprint_of(world().model, INSTALL)
+    for intent in decide(world(), INSTALL).intents:
+        assert plan.key not in json.dumps(intent)
+    assert plan.key not in repr(plan)
+    assert repr(INSTALL.secret) not in repr(plan)
 
 
 @pytest.mark.parametrize("count", [4, 1000])

@@ -65,6 +65,21 @@ def test_attributes_that_do_not_fit_are_named_and_only_some_of_many() -> None:
     assert "more" in trouble.message
 
 
+def test_attributes_that_no_config_map_can_hold_are_refused_with_their_size() -> None:
+    wide = [
+        attribute(
+            f"x{n}", "PIPELINE_INPUT", 2 + n, valueType="STRING", categorical=True,
+            categories=[{"value": f"{m:0200}"} for m in range(100)],
+        )
+        for n in range(60)
+    ]  # fmt: skip
+    plan = decide(world(attributes=[*binary_attributes(), *wide]), INSTALL)
+    (trouble,) = plan.troubles
+    assert (type(trouble), trouble.reason) == (InvalidSpec, "InvalidAttributes")
+    assert "KiB" in trouble.message
+    assert plan.intents == ()
+
+
 def test_a_foreign_child_keeps_the_store_from_starting_and_the_rest_is_applied() -> None:
     full, _ = settled()
     plan = decide(_with(full, ("ServiceAccount", "census"), ownerReferences=[]), INSTALL)

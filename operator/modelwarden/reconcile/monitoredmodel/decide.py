@@ -1,7 +1,7 @@
 """From what is, to what should be: which objects, and what stands in the way. Pure and total."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError, Transient
 from modelwarden.reconcile.collaborators import Install
@@ -23,6 +23,8 @@ from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.resolved import SchemaError
 
 _MOST_PROBLEMS_TOLD = 2
+# A ConfigMap holds 1 MiB; some of it is names and labels.
+LARGEST_IDENTITY = 1000 * 1024
 # What the store of this version can keep; the server has the same list in its own terms.
 STORED_TYPES = frozenset(
     {
@@ -39,12 +41,19 @@ STORED_TYPES = frozenset(
 
 @dataclass(frozen=True)
 class Plan:
-    """`intents` in the order to apply them; `obsolete` may go once the store has been rolled out."""
+    """`intents` in the order to apply them; `obsolete` are identities that no pod reads any more.
+
+    `feasible`: whether the spec can be carried out at all.
+    """
 
     intents: tuple[Manifest, ...] = ()
     obsolete: tuple[Manifest, ...] = ()
     troubles: tuple[ReconcileError, ...] = ()
-    blueprint: Blueprint | None = field(default=None, repr=False)
+    feasible: bool = False
+
+    def lean(self) -> "Plan":
+        """What has to be remembered of it once it is carried out."""
+        return Plan(troubles=self.troubles, feasible=self.feasible)
 
 
 def decide(world: World, install: Install) -> Plan:
@@ -60,6 +69,8 @@ def decide(world: World, install: Install) -> Plan:
         plan = blueprint_of(world.model, install)
     except SchemaError as error:
         return Plan(troubles=(_invalid_attributes(error),))
+    if len(plan.identity) > LARGEST_IDENTITY:
+        return Plan(troubles=(_too_large(len(plan.identity)),))
     manifests = [stamped(manifest) for manifest in _intents(plan, world)]
     troubles = {child_id(m): t for m in manifests if (t := _in_the_way(plan, world, m)) is not None}
     # The store mounts or runs behind everything before it: with one of those in doubt it must not be started.
@@ -68,7 +79,7 @@ def decide(world: World, install: Install) -> Plan:
         m for m in manifests
         if child_id(m) not in troubles and not (m["kind"] == "Deployment" and leans)
     )  # fmt: skip
-    return Plan(intents, _obsolete(plan, world), tuple(troubles.values()), plan)
+    return Plan(intents, _obsolete(plan, world), tuple(troubles.values()), feasible=True)
 
 
 def not_supported(model: MonitoredModel) -> InvalidSpec | None:
@@ -129,7 +140,7 @@ def _in_the_way(plan: Blueprint, world: World, intent: Manifest) -> ReconcileErr
 
 def _obsolete(plan: Blueprint, world: World) -> tuple[Manifest, ...]:
     """Identities that no pod reads any more."""
-    if not rolled_out(world.deployment, plan):
+    if not rolled_out(world.deployment):
         return ()
     current = plan.identity_hash
     return tuple(
@@ -139,15 +150,21 @@ def _obsolete(plan: Blueprint, world: World) -> tuple[Manifest, ...]:
     )  # fmt: skip
 
 
-def rolled_out(deployment: Manifest | None, plan: Blueprint | None) -> bool:
+def rolled_out(deployment: Manifest | None) -> bool:
     """Whether all pods that there are come from the Deployment's present template."""
-    if deployment is None or plan is None:
+    if deployment is None:
         return False
     status, wanted = deployment.get("status") or {}, deployment["spec"].get("replicas", 1)
     return bool(
         status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
         and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
     )
+
+
+def _too_large(size: int) -> InvalidSpec:
+    most = LARGEST_IDENTITY // 1024
+    text = f"The attributes take {size // 1024} KiB and a ConfigMap holds {most}: declare fewer categories"
+    return InvalidSpec(Reason.INVALID_ATTRIBUTES, text)
 
 
 def _invalid_attributes(error: SchemaError) -> InvalidSpec:

@@ -113,7 +113,8 @@ class ReconcileModel:
             before = previous.conditions if previous else ()
             await tell(self._cluster, world.live, transitions(before, status.conditions), now)
         # What was just written is read again before it is judged a second time.
-        visit.memory["stand"] = None if stand.changed else replace(stand, world=world)
+        kept = None if stand.changed else replace(stand, world=world.lean(), plan=stand.plan.lean())
+        visit.memory["stand"] = kept
         pairs = tuple((condition.type, condition.status) for condition in status.conditions)
         after = None if world.model.spec.lifecycle == "Archived" else self._given.rhythm.poll
         return Outcome(after=after, trouble=worst(stand.troubles), conditions=pairs)

@@ -142,7 +142,7 @@ def _pending(world: World, plan: Plan, troubles: Sequence[ReconcileError], store
             return yes(trouble.reason, trouble.message)
     if world.model.spec.lifecycle != "Archived" and not store.holds:
         return yes(store.reason, store.message)
-    if plan.blueprint is not None and not rolled_out(world.deployment, plan.blueprint):
+    if plan.feasible and not rolled_out(world.deployment):
         return yes(Reason.ROLLING_OUT, "The store is being replaced")
     report = world.heard
     if report is not None and report.settings_generation < world.model.metadata.generation:

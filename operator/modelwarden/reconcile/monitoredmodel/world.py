@@ -28,6 +28,12 @@ class World:
     claim_trouble: str | None = None
     report: StatusReport | Silence | None = None
 
+    def lean(self) -> "World":
+        """What polls need of it, which are many and remembered for long: not every child's every field."""
+        kept = {child_id(child): child for child in (self.deployment, self.claim) if child is not None}
+        live = {name: self.live[name] for name in ("apiVersion", "kind", "metadata")}
+        return World(live, self.model, kept, (), self.pods, self.claim_trouble)
+
     def child(self, kind: Kind, name: str) -> Manifest | None:
         """A child by kind and name; None if there is none."""
         return self.children.get((kind.kind, name))
