@@ -96,6 +96,7 @@ class SortedIdIndex:
             parts.append(self._runs.pop())
             size += len(parts[-1])
         joined = np.concatenate(parts) if len(parts) > 1 else rows
+        parts.clear()  # the merged arrays are as large as all that are kept
         self._runs.append(joined[np.argsort(joined[:, 0], kind="stable")])
 
 
