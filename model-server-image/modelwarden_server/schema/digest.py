@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 Words = npt.NDArray[np.uint64]
 
+FEW = 16
 _A = np.uint64(0xBF58476D1CE4E5B9)
 _B = np.uint64(0x94D049BB133111EB)
 
@@ -27,21 +28,35 @@ def id_keys(ids: list[str]) -> Words:
 
 
 class RowDigester:
-    """Digests of rows over some columns of a schema, which it finds by name."""
+    """Digests of rows over all columns of a schema but the id's; batches may have more columns than these."""
 
-    def __init__(self, columns: list[str]) -> None:
-        self._columns = columns
+    def __init__(self, schema: pa.Schema, but: str) -> None:
+        fields = [field for field in schema if field.name != but]
+        # Floats come first, so that one operation does for all of them: it is per-column work that costs.
+        self._floats = [f.name for f in fields if pa.types.is_floating(f.type)]
+        self._texts = [f.name for f in fields if pa.types.is_string(f.type)]
+        others = [f.name for f in fields if f.name not in self._floats and f.name not in self._texts]
+        self._names = [*self._floats, *others, *self._texts]
         salts = [
-            hashlib.blake2b(name.encode(), digest_size=16, person=b"mw-column").digest() for name in columns
+            hashlib.blake2b(name.encode(), digest_size=16, person=b"mw-column").digest()
+            for name in self._names
         ]
         self._salts = np.frombuffer(b"".join(salts), dtype="<u8").reshape(-1, 2)
 
     def digests(self, batch: pa.RecordBatch) -> Words:
         """One row of two words per row of the batch."""
-        words = np.empty((len(self._columns), batch.num_rows, 2), dtype=np.uint64)
-        for place, name in enumerate(self._columns):
-            column = batch.column(name)
-            words[place] = _text_words(column) if pa.types.is_string(column.type) else _value_words(column)
+        places = {name: place for place, name in enumerate(batch.schema.names)}
+        arrays = batch.columns
+        columns = [arrays[places[name]] for name in self._names]
+        words = np.empty((len(columns), batch.num_rows, 2), dtype=np.uint64)
+        floats, texts = len(self._floats), len(columns) - len(self._texts)
+        if floats:
+            words[:floats] = _float_words(columns[:floats])
+        for place in range(floats, texts):
+            words[place] = _whole_words(columns[place])
+        for place in range(texts, len(columns)):
+            words[place] = _text_words(columns[place])
+        for place, column in enumerate(columns):
             if column.null_count:
                 words[place][column.is_null().to_numpy(zero_copy_only=False)] = self._salts[place][::-1]
         words ^= self._salts[:, None, :]
@@ -59,13 +74,18 @@ def _mixed(words: Words) -> Words:
     return words
 
 
-def _value_words(column: pa.Array) -> Words:
-    """The values' bits, for both lanes (each has a salt of its own). One zero, one NaN."""
-    if pa.types.is_floating(column.type):
-        numbers = column.to_numpy(zero_copy_only=False) + 0.0  # makes -0.0 the other zero
-        numbers[np.isnan(numbers)] = np.nan
-        bits = numbers.view(np.uint64)
-    elif pa.types.is_boolean(column.type):
+def _float_words(columns: list[pa.Array]) -> Words:
+    """The bits of the numbers, for both lanes (each has a salt of its own). One zero, one NaN."""
+    numbers = np.array([column.to_numpy(zero_copy_only=False) for column in columns])
+    numbers += 0.0  # makes -0.0 the other zero
+    numbers[np.isnan(numbers)] = np.nan
+    words: Words = numbers.view(np.uint64)[:, :, None]
+    return words
+
+
+def _whole_words(column: pa.Array) -> Words:
+    """The bits of integers, booleans and instants."""
+    if pa.types.is_boolean(column.type):
         known = pc.fill_null(column, False) if column.null_count else column  # noqa: FBT003
         bits = known.to_numpy(zero_copy_only=False).astype(np.uint64)
     else:
@@ -77,12 +97,16 @@ def _value_words(column: pa.Array) -> Words:
 
 
 def _text_words(column: pa.Array) -> Words:
-    """BLAKE2b of each distinct text, laid out by row."""
+    """BLAKE2b of each text; of each distinct one if there are many."""
+    if len(column) <= FEW:
+        return _hashed(column.to_pylist())
     encoded = (pc.fill_null(column, "") if column.null_count else column).dictionary_encode()
-    joined = b"".join(
-        hashlib.blake2b(text.encode(), digest_size=16, person=b"mw-text").digest()
-        for text in encoded.dictionary.to_pylist()
-    )
-    distinct = np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
-    words: Words = distinct[encoded.indices.to_numpy(zero_copy_only=False)]
+    words: Words = _hashed(encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
     return words
+
+
+def _hashed(texts: list[str | None]) -> Words:
+    joined = b"".join(
+        hashlib.blake2b((text or "").encode(), digest_size=16, person=b"mw-text").digest() for text in texts
+    )
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from modelwarden_server.log.protocol import Kind
 from modelwarden_server.log.segments import SegmentLog
-from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, CompiledSchema
+from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys
 from modelwarden_server.schema.instants import bounds
 from modelwarden_server.store.delta import AppendTable
@@ -103,7 +103,7 @@ class Store:
             folders.log, schema.fingerprint, lambda identity: tables.inferences.transaction(identity) or 0
         )
         ledger = Ledger(clock)
-        digester = RowDigester([EVENT_TIME, BATCH, *(column.name for column in schema.data)])
+        digester = RowDigester(schema.inference_record, but=ID)
         writer = Writer(source, tables, schema, ledger, pace)
         store = cls(folders, schema, source, tables, writer, ledger, SortedIdIndex(), digester, clock)
         store._recover(progress)

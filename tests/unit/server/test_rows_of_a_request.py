@@ -6,7 +6,7 @@ from typing import Any
 import census_like as census
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelwarden_server.schema.compiled import CompiledSchema, UnsupportedAttributeError, compile_schema
@@ -284,8 +284,9 @@ def any_row(draw: st.DrawFn) -> Any:
     return row
 
 
-@given(st.lists(any_row(), max_size=3))
-def test_what_the_fast_path_takes_the_slow_path_takes_alike(rows: list[Any]) -> None:
+@given(st.lists(any_row(), max_size=3), st.sampled_from([1, 20]))
+def test_what_the_fast_path_takes_the_slow_path_takes_alike(rows: list[Any], times: int) -> None:
+    rows = rows * times
     body = json.dumps(rows).encode()
     slow = SlowParser(SCHEMA).parse(body, LIMITS)
     fast = FastParser(SCHEMA, LIMITS.string_length).parse(body, LIMITS)
@@ -298,6 +299,7 @@ def test_what_the_fast_path_takes_the_slow_path_takes_alike(rows: list[Any]) -> 
         assert list(fast.truth_rows) == list(slow.truth_rows)
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(any_row(), min_size=1, max_size=2))
 def test_a_good_strict_request_takes_the_fast_path(rows: list[Any]) -> None:
     text = json.dumps(rows)
