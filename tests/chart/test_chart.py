@@ -95,7 +95,7 @@ def test_the_objects_of_a_cell_hold_no_unknown_field(schemas: str, tmp_path: Pat
         "labels": {"team": "x"},
     }
     order = ProfileOrder(
-        namespace="shop", dataset="train", dataset_uid="d", model="census", content_hash="ab" * 32,
+        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash="ab" * 32,
         store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent",
         pod=PodSpec.model_validate(pod), cell_key="k",
     )  # fmt: skip
@@ -109,7 +109,7 @@ def test_the_operator_s_pod_is_admitted_under_the_restricted_policy(api: ApiServ
 
 def test_the_pods_of_a_cell_are_admitted_under_the_restricted_policy(api: ApiServer) -> None:
     order = ProfileOrder(
-        namespace="shop", dataset="train", dataset_uid="d", model="census", content_hash="ab" * 32,
+        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash="ab" * 32,
         store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent", pod=PodSpec(),
         cell_key="k",
     )  # fmt: skip

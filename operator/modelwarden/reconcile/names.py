@@ -38,6 +38,11 @@ def profile_job(dataset: str, input_hash: str) -> str:
     return f"{dataset}-profile-{input_hash}"
 
 
+def undeclared_profile_job(model: str, input_hash: str) -> str:
+    """Short, so that the longest model name still gives a name that a Job may have (63)."""
+    return f"{model}-ref-{input_hash[:8]}"
+
+
 def pod_selector(model: str, component: str = STORE) -> Labels:
     """What selects the pods of one component of a cell. A Deployment's selector can never change: keep it."""
     return {LABEL_MODEL: model, LABEL_COMPONENT: component}

@@ -162,7 +162,7 @@ def test_a_model_that_is_not_there_or_going_is_a_missing_dependency(model: Any) 
 def test_a_job_s_key_opens_only_its_purpose_and_content_and_is_not_in_the_job() -> None:
     secret = cell_key(b"s" * 32, "shop", "census", 0)
     order = ProfileOrder(
-        namespace="shop", dataset="train", dataset_uid="d", model="census", content_hash=HASH,
+        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash=HASH,
         store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent", pod=PodSpec(),
         cell_key=secret,
     )  # fmt: skip

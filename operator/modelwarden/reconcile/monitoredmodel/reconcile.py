@@ -12,6 +12,7 @@ from modelwarden.reconcile.monitoredmodel.decide import Plan, decide
 from modelwarden.reconcile.monitoredmodel.delete import Farewell, clean_up
 from modelwarden.reconcile.monitoredmodel.gather import ask_store, find, gather
 from modelwarden.reconcile.monitoredmodel.status import hindered, status_in, summarise, worth_writing
+from modelwarden.reconcile.monitoredmodel.undeclared import profile_undeclared
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.outcome import Outcome, worst
 from modelwarden.reconcile.ports import Manifest
@@ -63,7 +64,8 @@ class ReconcileModel:
             # What was made or changed a moment ago cannot answer yet: the status need not wait for it.
             return await self._report(visit, stand)
         report = await ask_store(self._given.cells, stand.world, self._given.install)
-        return await self._report(visit, replace(stand, world=replace(stand.world, report=report)))
+        stand = replace(stand, world=replace(stand.world, report=report))
+        return await self._report(visit, stand, await profile_undeclared(self._given, stand.world))
 
     async def _unreadable(self, live: Manifest, error: InvalidResource) -> Outcome:
         """The API server took it, we cannot: the CRD is newer than this operator. Children stay."""
@@ -99,11 +101,11 @@ class ReconcileModel:
         live = await self._cluster.set_finalizers(world.live, [*finalizers, FINALIZER])
         return replace(world, live=live)
 
-    async def _report(self, visit: Visit, stand: _Stand) -> Outcome:
-        """Say what is so, if there is something new to say."""
-        world, now = stand.world, self._given.now()
+    async def _report(self, visit: Visit, stand: _Stand, passing: tuple[ReconcileError, ...] = ()) -> Outcome:
+        """Say what is so, if there is something new to say. `passing`: troubles of this visit alone."""
+        world, now, troubles = stand.world, self._given.now(), stand.troubles + passing
         endpoint = self._given.endpoint(visit.key)
-        previous, status = world.model.status, summarise(world, stand.plan, stand.troubles, endpoint, now)
+        previous, status = world.model.status, summarise(world, stand.plan, troubles, endpoint, now)
         written: datetime | None = visit.memory.get("facts_written")
         due = written is None or now - written >= timedelta(seconds=self._given.rhythm.facts)
         if worth_writing(previous, status, due):
@@ -117,4 +119,4 @@ class ReconcileModel:
         visit.memory["stand"] = kept
         pairs = tuple((condition.type, condition.status) for condition in status.conditions)
         after = None if world.model.spec.lifecycle == "Archived" else self._given.rhythm.poll
-        return Outcome(after=after, trouble=worst(stand.troubles), conditions=pairs)
+        return Outcome(after=after, trouble=worst(troubles), conditions=pairs)

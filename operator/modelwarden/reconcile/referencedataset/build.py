@@ -8,8 +8,9 @@ import base64
 from dataclasses import dataclass, field
 
 from modelwarden.reconcile import podtemplate
-from modelwarden.reconcile.names import dataset_labels
-from modelwarden.reconcile.ports import DATASET, JOB, Manifest
+from modelwarden.reconcile.names import JOB as JOB_COMPONENT
+from modelwarden.reconcile.names import Labels, child_labels, dataset_labels, undeclared_profile_job
+from modelwarden.reconcile.ports import DATASET, JOB, Kind, Manifest
 from modelwarden.reconcile.referencedataset.gather import job_name
 from modelwarden.resources.keys import job_key
 from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
@@ -31,11 +32,15 @@ _RESOURCES = Resources(
 
 @dataclass(frozen=True)
 class ProfileOrder:
-    """What is to be profiled, where, and by which image."""
+    """What is to be profiled, where, and by which image.
+
+    The Job belongs to the ReferenceDataset; or, for a dataset that was uploaded without one, to the model
+    (`owner_kind` MODEL), whose reconcile its events then wake.
+    """
 
     namespace: str
     dataset: str
-    dataset_uid: str
+    owner_uid: str
     model: str
     content_hash: str
     store_url: str
@@ -43,23 +48,36 @@ class ProfileOrder:
     pull_policy: str
     pod: PodSpec
     cell_key: str = field(repr=False)
+    owner_kind: Kind = DATASET
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether there is a ReferenceDataset for it."""
+        return self.owner_kind == DATASET
 
     @property
     def name(self) -> str:
-        return job_name(self.dataset, self.content_hash)
+        """The Job's, and its Secret's."""
+        if self.is_declared:
+            return job_name(self.dataset, self.content_hash)
+        return undeclared_profile_job(self.model, self.content_hash)
+
+    @property
+    def labels(self) -> Labels:
+        """Of the Job, its pod and its Secret."""
+        if self.is_declared:
+            return dataset_labels(self.model, self.dataset)
+        return child_labels(self.model, JOB_COMPONENT)
+
+    @property
+    def owner(self) -> Manifest:
+        """The owner reference of the Job."""
+        return _owner(self.owner_kind, self.dataset if self.is_declared else self.model, self.owner_uid)
 
 
 def build_job(order: ProfileOrder) -> Manifest:
     """The Job."""
-    labels = dataset_labels(order.model, order.dataset)
-    owner = {
-        "apiVersion": DATASET.api_version,
-        "kind": DATASET.kind,
-        "name": order.dataset,
-        "uid": order.dataset_uid,
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
+    labels = order.labels
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -67,7 +85,7 @@ def build_job(order: ProfileOrder) -> Manifest:
             "namespace": order.namespace,
             "name": order.name,
             "labels": labels,
-            "ownerReferences": [owner],
+            "ownerReferences": [order.owner],
         },
         "spec": {
             "backoffLimit": _RETRIES,
@@ -85,26 +103,29 @@ def build_job(order: ProfileOrder) -> Manifest:
 def build_job_key(order: ProfileOrder, job: Manifest) -> Manifest:
     """The Secret with the Job's key: good for this purpose and these contents alone."""
     key = job_key(order.cell_key, PURPOSE, order.content_hash)
-    owner = {
-        "apiVersion": JOB.api_version,
-        "kind": JOB.kind,
-        "name": order.name,
-        "uid": job["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": False,
-    }
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "namespace": order.namespace,
             "name": order.name,
-            "labels": dataset_labels(order.model, order.dataset),
-            "ownerReferences": [owner],
+            "labels": order.labels,
+            "ownerReferences": [_owner(JOB, order.name, job["metadata"]["uid"])],
         },
         "type": "Opaque",
         "immutable": True,
         "data": {"key": base64.b64encode(key.encode()).decode()},
+    }
+
+
+def _owner(kind: Kind, name: str, uid: str) -> Manifest:
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        "blockOwnerDeletion": False,
     }
 
 

@@ -72,7 +72,7 @@ class ReconcileDataset:
         order = ProfileOrder(
             namespace=meta.namespace,
             dataset=meta.name,
-            dataset_uid=meta.uid,
+            owner_uid=meta.uid,
             model=key.name,
             content_hash=content_hash,
             store_url=self._given.endpoint(key),
