@@ -30,9 +30,8 @@ def test_reference_data_closed_over_http_are_profiled_and_compared_with(
         "spec": {"inputType": "TABULAR", "outputType": "REGRESSION", "attributes": attributes},
     }
     kubectl.apply(json.dumps(manifest))
-    kubectl.run(
-        "wait", "mmodel/plain", "-n", namespace, "--for=condition=Ready", "--timeout=150s", seconds=160
-    )
+    here = ("-n", namespace)
+    kubectl.run("wait", "mmodel/plain", *here, "--for=condition=Ready", "--timeout=150s", seconds=160)
     model_id = (kubectl.get("mmodel", "plain", namespace) or {})["status"]["modelId"]
     key = kubectl.run("get", "secret", "plain-key", *here, "-o", "go-template={{.data.key | base64decode}}")
     frame = pa.table(
