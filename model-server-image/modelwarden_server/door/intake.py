@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden_server.log.protocol import Kind, LogFailedError, LogFullError, Record
-from modelwarden_server.schema.digest import Words
+from modelwarden_server.schema.compiled import IDENTITY
+from modelwarden_server.schema.digest import Words, packed
 from modelwarden_server.schema.parsed import ParsedRows
 from modelwarden_server.store.ids import Known
 from modelwarden_server.store.store import Store
@@ -121,7 +122,9 @@ class Intake:
         records = []
         left_out = int(decision.left_out.sum())
         if decision.new.any() or left_out:
-            batch = _filtered(rows.parsed.rows, decision.new)
+            identities = packed(rows.keys, rows.digests)
+            batch = rows.parsed.rows.append_column(IDENTITY, identities)
+            batch = _filtered(batch, decision.new)
             records.append(_record(Kind.INFERENCES, batch, arrival, generation, left_out))
         labelled = (decision.new | decision.repeated)[rows.parsed.truth_rows]
         if labelled.any():

@@ -21,6 +21,9 @@ TRUTH_TIME = "ground_truth_timestamp"
 ARRIVAL_TIME = "received_timestamp"
 BATCH = "batch_id"
 GENERATION = "settings_generation"
+IDENTITY = "__identity"
+DIGEST_FORMAT = 1
+"""Raised when the same row gets another digest than before: what was kept of digests is then of no use."""
 
 ARROW_TYPES: dict[ValueType, pa.DataType] = {
     ValueType.STRING: pa.string(),
@@ -60,8 +63,9 @@ class Column:
 class CompiledSchema:
     """Everything the door, the log and the writer need to know of the model's attributes.
 
-    `inference_record` and `truth_record` are what a log record holds; the tables have two columns more,
-    arrival time and generation of the settings, which the record carries once for all its rows.
+    `inference_record` and `truth_record` are what a request comes to. In the log inferences have one column
+    more, `__identity`: 16 bytes of the id's key, 16 of the row's digest. The tables have two more, arrival
+    time and generation of the settings, which a record carries once for all its rows.
     """
 
     is_batch: bool
@@ -70,6 +74,7 @@ class CompiledSchema:
     implicit: frozenset[str]
     inference_record: pa.Schema
     truth_record: pa.Schema
+    inference_log: pa.Schema
     inference_table: pa.Schema
     truth_table: pa.Schema
     fingerprint: bytes
@@ -103,6 +108,7 @@ def compile_schema(identity: CellIdentity) -> CompiledSchema:
         implicit=frozenset(a.name for a in identity.attributes if a.implicit),
         inference_record=inference,
         truth_record=labels,
+        inference_log=inference.append(pa.field(IDENTITY, pa.binary(32))),
         inference_table=_as_table(inference),
         truth_table=_as_table(labels),
         fingerprint=_fingerprint(inference, labels),
@@ -150,4 +156,5 @@ def _as_table(record: pa.Schema) -> pa.Schema:
 def _fingerprint(*schemas: pa.Schema) -> bytes:
     """16 bytes that differ when a log record written under one schema cannot be read under the other."""
     text = "\n".join(f"{field.name}\t{field.type}" for schema in schemas for field in schema)
+    text += f"\ndigests {DIGEST_FORMAT}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -27,6 +27,18 @@ def id_keys(ids: list[str]) -> Words:
     return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
 
+def packed(keys: Words, digests: Words) -> pa.Array:
+    """Keys and digests as one column of 32 bytes a row."""
+    rows = np.ascontiguousarray(np.concatenate([keys, digests], axis=1))
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(rows), [None, pa.py_buffer(rows)])
+
+
+def unpacked(column: pa.Array) -> Words:
+    """The rows of such a column: four words each, two of the key and two of the digest."""
+    rows: Words = np.frombuffer(column.buffers()[1], dtype="<u8").reshape(-1, 4)
+    return rows[column.offset : column.offset + len(column)]
+
+
 class RowDigester:
     """Digests of rows over all columns of a schema but the id's; batches may have more columns than these."""
 

@@ -15,8 +15,9 @@ versions, with them 15.
 """
 
 import time
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from modelwarden_server.store.parquet import DataFile, file_name, version_of, wr
 from modelwarden_server.store.verify import Verdict, entry_path, verify_table, write_mark
 
 CHECKPOINT_EVERY = 20
+INSTANT = pa.timestamp("us", "UTC")
 _CONFIGURATION = {"delta.checkpointInterval": "1000000"}  # ours are made, and synced, by us
 
 
@@ -44,12 +46,16 @@ class NotDurableError(Exception):
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of the table: the version that added it, its name, rows, bytes."""
+    """A file of the table: the version that added it, its name, rows, bytes.
+
+    `newest` has the latest instant of each time column that has any, in microseconds since 1970.
+    """
 
     version: int
     name: str
     rows: int
     size: int
+    newest: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class AppendTable:
 
     def files_added(self, since: int) -> list[TableFile]:
         """Files added by versions above `since`, oldest first."""
-        return [f for f in self.files if f.version > since]
+        return self._files[bisect_right(self._files, since, key=lambda f: f.version) :]
 
     def stage(self, batches: Iterable[pa.RecordBatch]) -> DataFile:
         """Write one data file and sync it, without committing it: for streams too large to hold."""
@@ -147,7 +153,7 @@ class AppendTable:
         except OSError as error:
             raise NotDurableError(f"table {self.folder.name}, version {version}: {error}") from error
         write_mark_quietly(self.folder, version)
-        added = tuple(TableFile(version, f.name, f.rows, f.size) for f in files)
+        added = tuple(TableFile(version, f.name, f.rows, f.size, f.newest) for f in files)
         self._files.extend(added)
         self._rows += sum(f.rows for f in added)
         if version % CHECKPOINT_EVERY == 0:
@@ -227,10 +233,17 @@ def _create(folder: Path, schema: pa.Schema) -> None:
 
 def _files_of(handle: DeltaTable) -> list[TableFile]:
     actions: Any = pa.table(handle.get_add_actions(flatten=True))
-    columns = [actions.column(name).to_pylist() for name in ("path", "size_bytes", "num_records")]
+    paths, sizes, rows = (actions.column(n).to_pylist() for n in ("path", "size_bytes", "num_records"))
+    newest: list[dict[str, int]] = [{} for _ in paths]
+    for name in actions.column_names:
+        column = actions.column(name)
+        if name.startswith("max.") and pa.types.is_timestamp(column.type):
+            for known, value in zip(newest, column.cast(INSTANT).cast(pa.int64()).to_pylist(), strict=True):
+                if value is not None:
+                    known[name.removeprefix("max.")] = value
     files = [
-        TableFile(version_of(path) or 0, path, int(rows or 0), int(size))
-        for path, size, rows in zip(*columns, strict=True)
+        TableFile(version_of(path) or 0, path, int(count or 0), int(size), latest)
+        for path, size, count, latest in zip(paths, sizes, rows, newest, strict=True)
     ]
     return sorted(files, key=lambda f: (f.version, f.name))
 

@@ -8,7 +8,7 @@ than the defaults on 30 columns of mostly floats.
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,16 @@ ROWS_PER_GROUP = 100_000
 
 @dataclass(frozen=True)
 class DataFile:
-    """One parquet file of a table: its name inside the table's folder, bytes, rows and Delta statistics."""
+    """One parquet file of a table: its name inside the table's folder, bytes, rows and Delta statistics.
+
+    `newest` has the latest instant of each time column, in microseconds since 1970.
+    """
 
     name: str
     size: int
     rows: int
     stats: str
+    newest: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -115,7 +119,8 @@ def write_parquet(
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return DataFile(name, path.stat().st_size, statistics.rows, statistics.json())
+    newest = {column: bounds[1] for column, bounds in statistics.bounds.items()}
+    return DataFile(name, path.stat().st_size, statistics.rows, statistics.json(), newest)
 
 
 def _measured(batches: Iterable[pa.RecordBatch], statistics: _Statistics) -> Iterator[pa.RecordBatch]:

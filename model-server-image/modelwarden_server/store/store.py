@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from modelwarden_server.log.protocol import Kind
 from modelwarden_server.log.segments import SegmentLog
-from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, CompiledSchema
-from modelwarden_server.schema.digest import RowDigester, Words, id_keys
-from modelwarden_server.schema.instants import bounds
+from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDENTITY, CompiledSchema
+from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
 from modelwarden_server.store.delta import AppendTable
+from modelwarden_server.store.id_journal import IdJournal
 from modelwarden_server.store.ids import IdIndex, SortedIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals
 from modelwarden_server.store.writer import (
@@ -34,6 +33,7 @@ from modelwarden_server.store.writer import (
 
 log = logging.getLogger(__name__)
 _MINUTE = 60_000_000
+_BLOCK_ROWS = 1 << 19
 Progress = Callable[[str], None]
 Clock = Callable[[], float]
 
@@ -97,6 +97,7 @@ class Store:
         tables = Tables(
             AppendTable.open(folders.table("inferences"), schema.inference_table, frozenset({ID})),
             AppendTable.open(folders.table("ground_truth"), schema.truth_table, frozenset({ID})),
+            IdJournal(folders.root / "index" / "ids"),
         )
         progress("reading the log")
         source = SegmentLog.open(
@@ -138,37 +139,56 @@ class Store:
                 f" acknowledged and written: look for removed or foreign files in {table.folder}"
             )
             log.error("%s", self.warning)
+        self._recover_times()
         self._recover_ids(progress)
         tail = 0
         for record in self.log.read(self.writer.position):
             self.ledger.durable([record])
             if record.kind is Kind.INFERENCES and record.rows:
-                batch = pa.ipc.read_record_batch(pa.py_buffer(record.payload), self.schema.inference_record)
-                self.ids.add(*self.identify(batch))
+                batch = pa.ipc.read_record_batch(pa.py_buffer(record.payload), self.schema.inference_log)
+                self._add(unpacked(batch.column(IDENTITY)))
                 tail += record.rows
         log.info("recovered %d rows from the tables and %d from the log", table.rows, tail)
 
-    def _recover_ids(self, progress: Progress) -> None:
-        """Ids, newest instants and the arrivals of the last hour, from the rows of the table."""
-        table = self.tables.inferences
-        columns = [*self.schema.inference_record.names, ARRIVAL_TIME]
-        recent = int((self.clock() // 60 - 60) * _MINUTE)
-        newest_event, newest_arrival, done = None, None, 0
-        for batch in table.read(table.files, columns):
-            self.ids.add(*self.identify(batch))
-            done += batch.num_rows
-            progress(f"reading the ids of {done} of {table.rows} rows")
-            event, arrival = bounds(batch.column(EVENT_TIME))[1], bounds(batch.column(ARRIVAL_TIME))[1]
-            newest_event = event if newest_event is None else max(event, newest_event)
-            newest_arrival = arrival if newest_arrival is None else max(arrival, newest_arrival)
-            if arrival >= recent:
-                self._count_arrivals(batch.column(ARRIVAL_TIME).view(pa.int64()), recent)
+    def _recover_times(self) -> None:
+        """Newest instants, and the arrivals of the last hour: a file's rows arrived within one pace."""
+        recent = int(self.clock() // 60 - 60)
+        newest: dict[str, int] = {}
+        for file in self.tables.inferences.files:
+            for column, instant in file.newest.items():
+                newest[column] = max(instant, newest.get(column, instant))
+            minute = file.newest.get(ARRIVAL_TIME, 0) // _MINUTE
+            if minute > recent:
+                self.ledger.arrived(minute, file.rows)
         self.ledger.restore(
-            replace(self.ledger.totals, newest_event=newest_event, newest_arrival=newest_arrival)
+            replace(
+                self.ledger.totals,
+                newest_event=newest.get(EVENT_TIME),
+                newest_arrival=newest.get(ARRIVAL_TIME),
+            )
         )
 
-    def _count_arrivals(self, arrivals: pa.Array, recent: int) -> None:
-        late = arrivals.filter(pc.greater_equal(arrivals, recent)).to_numpy()
-        minutes, counts = np.unique(late // _MINUTE, return_counts=True)
-        for minute, rows in zip(minutes.tolist(), counts.tolist(), strict=True):
-            self.ledger.arrived(minute, rows)
+    def _recover_ids(self, progress: Progress) -> None:
+        """The index of ids: from the journal as far as it goes, else from the rows of the table."""
+        table = self.tables.inferences
+        files = table.files
+        found, covered = self.tables.journal.load(files)
+        block: list[Words] = []
+        for rows in found:
+            block.append(rows)
+            if sum(map(len, block)) >= _BLOCK_ROWS:
+                self._add(np.concatenate(block))
+                block = []
+        if block:
+            self._add(np.concatenate(block))
+        for file in files:
+            if file.version not in covered:
+                progress(f"reading the ids of {len(self.ids)} of {table.rows} rows")
+                parts = []
+                for batch in table.read([file], self.schema.inference_record.names):
+                    parts.append(np.concatenate(self.identify(batch), axis=1))
+                    self._add(parts[-1])
+                self.tables.journal.append(file, parts)
+
+    def _add(self, rows: Words) -> None:
+        self.ids.add(rows[:, :2], rows[:, 2:])

@@ -16,9 +16,18 @@ from typing import Protocol
 import pyarrow as pa
 
 from modelwarden_server.log.protocol import Kind, Log, LogDamagedError, Record
-from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, GENERATION, INSTANT, CompiledSchema
+from modelwarden_server.schema.compiled import (
+    ARRIVAL_TIME,
+    EVENT_TIME,
+    GENERATION,
+    IDENTITY,
+    INSTANT,
+    CompiledSchema,
+)
+from modelwarden_server.schema.digest import Words, unpacked
 from modelwarden_server.schema.instants import bounds
 from modelwarden_server.store.delta import AppendTable, Commit, CommitError, NotDurableError
+from modelwarden_server.store.id_journal import IdJournal
 from modelwarden_server.store.ledger import Ledger
 
 log = logging.getLogger(__name__)
@@ -60,6 +69,7 @@ class _Pass:
 
     through: int
     inferences: list[pa.RecordBatch] = field(default_factory=list)
+    identities: list[Words] = field(default_factory=list)
     labels: list[pa.RecordBatch] = field(default_factory=list)
     rows: int = 0
     sampled_out: int = 0
@@ -68,10 +78,11 @@ class _Pass:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables that the writer owns."""
+    """The tables that the writer owns, and what is kept beside them."""
 
     inferences: AppendTable
     truth: AppendTable
+    journal: IdJournal
 
 
 class Writer:
@@ -82,6 +93,7 @@ class Writer:
     ) -> None:
         self._log = source
         self._tables = tables
+        self._journal = tables.journal
         self._schema = schema
         self._ledger = ledger
         self._pace = pace
@@ -221,6 +233,8 @@ class Writer:
         with self._change:
             self._position = taken.through
             self._change.notify_all()
+        for file in commit.files:
+            self._journal.append(file, taken.identities)
         self._log.cut(taken.through)
         self._observed("inferences", commit)
         self._tell(commit.version, [] if rows is None else rows.to_batches())
@@ -235,9 +249,12 @@ class Writer:
                 taken.rows += record.rows
                 taken.sampled_out += record.sampled_out
                 if record.rows:
-                    taken.inferences.append(_batch(record, schema.inference_record, schema.inference_table))
+                    batch = _read(record, schema.inference_log)
+                    taken.identities.append(unpacked(batch.column(IDENTITY)))
+                    taken.inferences.append(_completed(batch, record, schema.inference_table))
             elif record.sequence > self._labels_position and record.rows:
-                taken.labels.append(_batch(record, schema.truth_record, schema.truth_table))
+                batch = _read(record, schema.truth_record)
+                taken.labels.append(_completed(batch, record, schema.truth_table))
             if taken.rows >= MOST_ROWS or taken.bytes >= MOST_BYTES:
                 break
         return taken
@@ -254,9 +271,12 @@ class Writer:
             observer(table, commit)
 
 
-def _batch(record: Record, written: pa.Schema, table: pa.Schema) -> pa.RecordBatch:
+def _read(record: Record, schema: pa.Schema) -> pa.RecordBatch:
+    return pa.ipc.read_record_batch(pa.py_buffer(record.payload), schema)
+
+
+def _completed(batch: pa.RecordBatch, record: Record, table: pa.Schema) -> pa.RecordBatch:
     """A record's rows with the columns that the record carries once for all of them."""
-    batch = pa.ipc.read_record_batch(pa.py_buffer(record.payload), written)
     once = {
         ARRIVAL_TIME: pa.repeat(pa.scalar(record.arrival, INSTANT), batch.num_rows),
         GENERATION: pa.repeat(pa.scalar(record.generation, pa.int64()), batch.num_rows),

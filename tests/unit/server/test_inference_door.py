@@ -424,7 +424,7 @@ async def test_a_slow_listener_or_a_failing_one_does_not_lose_rows(tmp_path: Pat
         await door.until(lambda r: r.rows.stored == 1)
         await door.statuses(census.row("b"))
         await door.until(lambda r: r.rows.stored == 2)
-        assert listener.told == [1, 2]
+        await eventually(lambda: listener.told == [1, 2])
 
 
 async def test_unknown_paths_and_methods_are_told_in_json(door: Door) -> None:

@@ -12,7 +12,8 @@ from deltalake import DeltaTable
 
 from modelwarden_server.log.protocol import Kind, Record
 from modelwarden_server.log.segments import SegmentLog
-from modelwarden_server.schema.compiled import compile_schema
+from modelwarden_server.schema.compiled import ID, IDENTITY, compile_schema
+from modelwarden_server.schema.digest import RowDigester, Words, id_keys, packed
 from modelwarden_server.schema.parsed import Limits
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.store import delta as delta_module
@@ -24,6 +25,13 @@ SCHEMA = compile_schema(census.identity())
 LIMITS = Limits(rows=1000, string_length=1000, latest=1 << 60)
 
 
+DIGESTER = RowDigester(SCHEMA.inference_record, but=ID)
+
+
+def identify(rows: pa.RecordBatch) -> tuple[Words, Words]:
+    return id_keys(rows.column(ID).to_pylist()), DIGESTER.digests(rows)
+
+
 class Crash(BaseException):
     """The process ends here."""
 
@@ -31,8 +39,9 @@ class Crash(BaseException):
 def records(*names: str, sampled_out: int = 0) -> list[Record]:
     rows = [census.row(name, truth=len(name) % 2) for name in names]
     parsed = Parser(SCHEMA).parse(census.body(*rows), LIMITS)
+    identified = parsed.rows.append_column(IDENTITY, packed(*identify(parsed.rows)))
     made = [
-        Record(Kind.INFERENCES, parsed.rows.num_rows, memoryview(parsed.rows.serialize()), 5, 1, sampled_out),
+        Record(Kind.INFERENCES, parsed.rows.num_rows, memoryview(identified.serialize()), 5, 1, sampled_out),
         Record(Kind.GROUND_TRUTH, parsed.truth.num_rows, memoryview(parsed.truth.serialize()), 5, 1),
     ]
     return [r for r in made if r.rows or r.sampled_out]
@@ -195,3 +204,31 @@ def test_rows_that_vanished_from_the_table_are_told(stores: Any) -> None:
     store.tables.inferences.commit([], {"modelwarden/acknowledged": 5})
     again = stores()
     assert "has 2 rows, but 5 were acknowledged" in again.warning
+
+
+def test_a_start_reads_the_journal_and_opens_no_file_of_the_table(
+    stores: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    store = stores()
+    store.log.append(records("a", "b", sampled_out=1)).result(10)
+    write_all(store)
+    store.log.append(records("c")).result(10)
+    write_all(store)
+    before = store.ledger.totals
+    opened_files: list[Any] = []
+    real = AppendTable.read
+    monkeypatch.setattr(
+        AppendTable, "read", lambda self, files, *more: opened_files.extend(files) or real(self, files, *more)
+    )
+    again = stores()
+    assert (len(again.ids), opened_files) == (3, [])
+    assert again.ledger.totals == before
+    journal = tmp_path / "index" / "ids"
+    journal.write_bytes(journal.read_bytes()[:-1])
+    assert (len(stores().ids), len(opened_files)) == (3, 1)
+    assert (len(stores().ids), len(opened_files)) == (3, 1)
+    journal.unlink()
+    last = stores()
+    assert (len(last.ids), len(opened_files)) == (3, 3)
+    keys, digests = identify(Parser(SCHEMA).parse(census.body(census.row("c", truth=1)), LIMITS).rows)
+    assert last.ids.look_up(keys, digests).tolist() == [1]
