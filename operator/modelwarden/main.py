@@ -1,6 +1,7 @@
 """Wires one operator process together: connection, lease, daemons, watches, probes. Decides nothing."""
 
 import asyncio
+import gc
 import logging
 import os
 import random
@@ -37,6 +38,9 @@ _LEASE = "modelwarden-operator"
 def run(settings: OperatorSettings) -> int:
     """Run until told to stop (0) or unable to go on (1: the pod is restarted)."""
     configure_logging(settings.log_level, settings.log_format)
+    # What is imported never becomes garbage: without it a full collection does not stop the loop for long.
+    gc.collect()
+    gc.freeze()
     return asyncio.run(_Operator(settings).run())
 
 

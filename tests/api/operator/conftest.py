@@ -11,6 +11,7 @@ import pytest
 from chart_install import install
 from cluster_client import ClusterClient
 from operator_process import OperatorProcess, eventually, operator
+from recording_proxy import RecordingProxy
 from stub_cells import StubCell, StubCells
 
 from testbed.apiserver import ApiServer
@@ -24,6 +25,34 @@ def cluster(api_server: ApiServer) -> ClusterClient:
     client = ClusterClient(api_server.client)
     client.install_crds()
     return client
+
+
+@pytest.fixture(scope="session")
+def apart_server() -> Iterator[ApiServer]:
+    """A second API server, for tests with operators of their own: two would fight over the same models."""
+    with ApiServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def apart(apart_server: ApiServer) -> ClusterClient:
+    """The second API server, with our kinds."""
+    client = ClusterClient(apart_server.client)
+    client.install_crds()
+    return client
+
+
+@pytest.fixture
+def own(apart: ClusterClient) -> str:
+    """The namespace of an operator of the test's own."""
+    return apart.make_namespace(f"mw-{uuid.uuid4().hex[:8]}")
+
+
+@pytest.fixture
+def proxy(apart_server: ApiServer) -> Iterator[RecordingProxy]:
+    """Between the test's operator and the second API server."""
+    with RecordingProxy(apart_server) as between:
+        yield between
 
 
 @pytest.fixture(scope="session")

@@ -124,17 +124,17 @@ class Life:
 
 @pytest.fixture(scope="module")
 def undisturbed(
-    api_server: ApiServer, cluster: ClusterClient, cells: StubCells, tmp_path_factory: pytest.TempPathFactory
+    apart_server: ApiServer, apart: ClusterClient, cells: StubCells, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], Counter[str]]:
     """Where a life ends in which nothing happens."""
-    life = Life(api_server, cluster, cells, tmp_path_factory.mktemp("undisturbed"))
+    life = Life(apart_server, apart, cells, tmp_path_factory.mktemp("undisturbed"))
     return life.run(_never)
 
 
 @pytest.mark.parametrize("point", POINTS, ids=lambda point: f"write-{point}" if point else "every-write")
 def test_an_operator_killed_after_a_write_ends_where_an_undisturbed_one_does(
-    api_server: ApiServer,
-    cluster: ClusterClient,
+    apart_server: ApiServer,
+    apart: ClusterClient,
     cells: StubCells,
     tmp_path: Path,
     undisturbed: Any,
@@ -148,7 +148,7 @@ def test_an_operator_killed_after_a_write_ends_where_an_undisturbed_one_does(
         kills.append(number)
         return True
 
-    lived = Life(api_server, cluster, cells, tmp_path).run(kill)
+    lived = Life(apart_server, apart, cells, tmp_path).run(kill)
     assert len(kills) >= (12 if point == EVERY else 1)
     _same(lived, undisturbed)
 

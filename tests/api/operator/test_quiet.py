@@ -1,8 +1,6 @@
 """No more than needed: no write without a reason, one instance at a time, and a word when it is ill."""
 
 import json
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +18,14 @@ MODEL = "MonitoredModel"
 
 
 @pytest.fixture
-def own(cluster: ClusterClient) -> str:
-    """The namespace of an operator of the test's own."""
-    return cluster.make_namespace(f"mw-{uuid.uuid4().hex[:8]}")
+def api_server(apart_server: ApiServer) -> ApiServer:
+    """The one without the common operator."""
+    return apart_server
 
 
 @pytest.fixture
-def proxy(api_server: ApiServer) -> Iterator[RecordingProxy]:
-    with RecordingProxy(api_server) as between:
-        yield between
+def cluster(apart: ClusterClient) -> ClusterClient:
+    return apart
 
 
 def test_ten_rounds_without_a_change_write_nothing(
