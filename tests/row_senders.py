@@ -35,6 +35,7 @@ class Promises:
     unanswered: set[str] = field(default_factory=set)
     wrong: list[str] = field(default_factory=list)
     refused_requests: int = 0
+    dropped: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, ids: list[str], answer: httpx.Response) -> None:
@@ -102,7 +103,9 @@ class Senders:
         body = json.dumps([row_of(name) for name in ids]).encode()
         try:
             answer = client.post(self._store.inferences_path, content=body)
-        except httpx.TransportError:
+        except httpx.TransportError as error:
+            if not isinstance(error, httpx.ConnectError):
+                self.promises.dropped.append(repr(error))
             self._stopping.wait(0.2)
             return ids if chance.random() < 0.5 else []
         self.promises.note(ids, answer)

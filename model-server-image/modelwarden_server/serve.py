@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from granian.constants import Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from modelwarden_server.cell import Cell
+from modelwarden_server.cell import Cell, Phase
 from modelwarden_server.settings import POLL_SECONDS
 
 log = logging.getLogger(__name__)
 WAITING_REQUESTS = 4096
+LINGER_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,22 @@ class Address:
 
     host: str
     port: int
+
+
+class LastAnswers:
+    """While the process is ending, tells clients not to send another request on the same connection."""
+
+    def __init__(self, app: ASGIApp, cell: Cell) -> None:
+        self._app = app
+        self._cell = cell
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._cell.phase is Phase.DRAINING:
+                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
+            await send(message)
+
+        await self._app(scope, receive, send_last)
 
 
 async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], int], grace: float) -> int:
@@ -42,7 +59,7 @@ async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], i
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     server = Server(
-        app,
+        LastAnswers(app, cell),
         address=address.host,
         port=address.port,
         interface=Interfaces.ASGINL,
@@ -75,9 +92,10 @@ async def _poll(cell: Cell) -> None:
 
 
 async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
-    """Finish what is inside and bring the log into the tables."""
+    """Finish what is inside, bring the log into the tables, and be there for those who still ask."""
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + grace
+    begun = loop.time()
+    deadline = begun + grace
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
@@ -87,6 +105,8 @@ async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
         await asyncio.sleep(0.02)
     left = max(1.0, deadline - loop.time())
     done = await asyncio.to_thread(cell.close, left)
+    # Clients whose connection was idle learn from a 503 that this is the end, not from a broken connection.
+    await asyncio.sleep(max(0.0, begun + LINGER_SECONDS - loop.time()))
     if not done:
         log.warning("rows stay in the log: the next start brings them into the tables")
     return 0 if done else 1

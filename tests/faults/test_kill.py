@@ -25,7 +25,7 @@ def settled(store: StoreProcess) -> None:
 @pytest.mark.timeout(3600)
 def test_kill_9_at_random_moments_loses_nothing_and_doubles_nothing(tmp_path: Path) -> None:
     chance = random.Random(20261121)
-    store = StoreProcess(tmp_path, commit_seconds=0.05)
+    store = StoreProcess(tmp_path, commit_seconds=0.2)
     store.start()
     senders = Senders(store).start()
     try:
@@ -62,6 +62,8 @@ def test_sigterm_under_load_answers_everybody_and_loses_nothing(tmp_path: Path) 
         assert store.terminate() == 0
         promises = senders.stop()
         assert promises.refused_requests > 0
+        # At most the one connection that the kernel had taken when the listener closed.
+        assert len(promises.dropped) <= 1
         stored = check_exactly_once(store, promises)
         assert stored >= len(promises.acknowledged)
         store.start()
