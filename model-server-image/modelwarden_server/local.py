@@ -23,7 +23,7 @@ from modelwarden_server.localfiles import FolderError, LocalModel, read_folder
 from modelwarden_server.logs import log_as_json
 from modelwarden_server.schema.compiled import UnsupportedAttributeError
 from modelwarden_server.serve import Address, serve
-from modelwarden_server.settings import POLL_SECONDS, SettingsHolder, read_key
+from modelwarden_server.settings import POLL_SECONDS, ConfigurationError, SettingsHolder, read_key
 from modelwarden_server.store.writer import Pace
 
 GRACE_SECONDS = 20.0
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         local = read_folder(options.folder, options.model)
         return asyncio.run(_run(local, options, console))
-    except (FolderError, UnsupportedAttributeError, OSError) as error:
+    except (FolderError, UnsupportedAttributeError, ConfigurationError, OSError) as error:
         console.print(f"[red]modelwarden:[/] {error}")
         return 2
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ the log is safe, and the next start takes it from there.
 import asyncio
 import logging
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from granian.server.embed import Server
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelwarden_server.cell import Cell, Phase
-from modelwarden_server.settings import POLL_SECONDS
+from modelwarden_server.settings import POLL_SECONDS, ConfigurationError
 
 log = logging.getLogger(__name__)
 WAITING_REQUESTS = 4096
@@ -52,8 +53,9 @@ async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], i
     """Serve until SIGTERM or SIGINT; returns the exit code: 0 if nothing was left unfinished.
 
     `busy` tells how many requests are being worked on; `grace` is seconds for finishing them and for the
-    tables together.
+    tables together. Raises ConfigurationError if the address cannot be listened on.
     """
+    _check_free(address)
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,6 +85,19 @@ async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], i
     except TimeoutError:
         log.warning("connections were still open at the end")
     return code
+
+
+def _check_free(address: Address) -> None:
+    """The server shares a port with whoever allows it, and would so halve the traffic of another cell."""
+    try:
+        family, kind, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {address.host}:{address.port} ({error.strerror}): choose another --port"
+        ) from error
 
 
 async def _poll(cell: Cell) -> None:

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -109,3 +110,17 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
             process.kill()
             process.wait()
     assert pq.read_table(folder / ".modelwarden/census/volume/tables/inferences").num_rows == 400
+
+
+def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
+    write_yaml(tmp_path, 0.2)
+    command = [sys.executable, "-m", "modelwarden_server", "local", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": f"{REPO}/operator:{REPO}/model-server-image"}
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run([*command, "--port", port], env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stdout.decode()
+    assert b"Traceback" not in done.stdout + done.stderr

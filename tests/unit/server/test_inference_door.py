@@ -1,7 +1,10 @@
 """The door over HTTP, in this process: a real cell on a real folder, without a socket."""
 
 import asyncio
+import errno
 import json
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +18,7 @@ from modelwarden.resources.keys import job_key
 from modelwarden.resources.report import StatusReport
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.log import segments
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.store.writer import Pace
 
@@ -435,3 +439,56 @@ async def test_unknown_paths_and_methods_are_told_in_json(door: Door) -> None:
     ):
         answer = await door.client.request(method, path)
         assert (answer.status_code, set(answer.json())) == (status, {"error"})
+
+
+async def test_a_full_disk_promises_nothing_also_to_who_referred_to_the_lost_rows(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, begun, go_on = segments.write_all, threading.Event(), threading.Event()
+
+    def full(fd: int, pieces: Any, offset: int) -> int:
+        begun.set()
+        go_on.wait(10)
+        real(fd, pieces[:1], offset)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await door.statuses(census.row("before"))
+    monkeypatch.setattr(segments, "write_all", full)
+    first = asyncio.create_task(door.post(census.row("a", age=1)))
+    await asyncio.to_thread(begun.wait, 10)
+    same = asyncio.create_task(door.post(census.row("a", age=1)))
+    other = asyncio.create_task(door.post(census.row("a", age=2), census.row("b")))
+    room: Any = door.cell.rooms[1]
+    await eventually(lambda: room._gate.inside == 3)
+    go_on.set()
+    answers = await asyncio.gather(first, same, other)
+    assert [a.status_code for a in answers] == [503] * 3
+    assert all(a.headers["retry-after"] for a in answers)
+    monkeypatch.setattr(segments, "write_all", real)
+    assert await door.statuses(census.row("a", age=2), census.row("b")) == [200, 200]
+    report = await door.until(lambda r: r.rows.stored == 3)
+    assert report.rows.acknowledged == 3
+    assert {r["partner_inference_id"]: r["age"] for r in door.stored()} == {"before": 41, "a": 2, "b": 41}
+
+
+async def test_rows_on_their_way_to_the_disk_are_known(door: Door) -> None:
+    held = threading.Event()
+
+    def slow(fd: int) -> None:
+        held.wait(10)
+        os.fdatasync(fd)
+
+    door.cell.store.log._sync = slow
+    first = asyncio.create_task(door.statuses(census.row("a", age=1)))
+    room: Any = door.cell.rooms[1]
+    await eventually(lambda: len(room._intake._pending) == 1)
+    same = asyncio.create_task(door.statuses(census.row("a", age=1)))
+    other = asyncio.create_task(door.statuses(census.row("a", age=2)))
+    await eventually(lambda: room._gate.inside == 3)
+    assert not (first.done())
+    assert not (same.done())
+    assert not (other.done())
+    held.set()
+    assert await asyncio.gather(first, same, other) == [[200], [200], [409]]
+    assert (await door.until(lambda r: r.rows.stored == 1)).rows.acknowledged == 1
+    assert room._intake._pending == {}
