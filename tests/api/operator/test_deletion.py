@@ -15,6 +15,8 @@ pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
 MODEL = "MonitoredModel"
 CLAIM = "PersistentVolumeClaim"
 OURS = "modelwarden.dev/cleanup"
+# The garbage collector looks for new kinds every 30 s only: until then it leaves the children of a model alone.
+COLLECTED = 90.0
 
 
 def test_retained_data_are_found_again_by_the_same_model(cluster: ClusterClient, namespace: str) -> None:
@@ -29,7 +31,7 @@ def test_retained_data_are_found_again_by_the_same_model(cluster: ClusterClient,
     assert kept["metadata"]["uid"] == before["metadata"]["uid"]
     assert any(event["reason"] == "DataRetained" for event in cluster.events(MODEL, namespace, "census"))
     cluster.create(monitored_model(namespace))
-    eventually(lambda: cluster.get("Deployment", namespace, "census"))
+    eventually(lambda: cluster.get("Deployment", namespace, "census"), COLLECTED)
     assert eventually(lambda: cluster.key_of(namespace, "census")) == first
     again = cluster.get(CLAIM, namespace, "census-data")
     assert again["metadata"]["uid"] == before["metadata"]["uid"]
@@ -43,7 +45,7 @@ def test_a_model_of_another_id_does_not_get_the_retained_data(cluster: ClusterCl
     cluster.create(monitored_model(namespace, partnerModelId="two"))
     stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "ForeignData"))
     assert "census-data" in stalled["message"]
-    eventually(lambda: cluster.get("Deployment", namespace, "census") is None)
+    eventually(lambda: cluster.get("Deployment", namespace, "census") is None, COLLECTED)
 
 
 def test_deleted_data_are_verifiably_gone_before_the_model_is(cluster: ClusterClient, namespace: str) -> None:
