@@ -46,7 +46,8 @@ def eventually(
 ) -> Found:
     """The first truthy value of `look`; AssertionError with what `why` says when there is none in time.
 
-    AssertionErrors of `look` itself count as "not yet" and are what is shown in the end.
+    An AssertionError of `look` itself, or a part of an object that is missing, counts as "not yet"; the last one
+    is what is shown in the end.
     """
     deadline = time.monotonic() + seconds
     last: object = None
@@ -55,8 +56,8 @@ def eventually(
             found = look()
             if found:
                 return found
-        except AssertionError as error:
-            last = error
+        except (AssertionError, KeyError, TypeError) as error:
+            last = repr(error)
         if time.monotonic() > deadline:
             detail = why() if why else last
             raise AssertionError(f"not within {seconds} s: {detail}")

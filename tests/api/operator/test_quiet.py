@@ -123,6 +123,20 @@ def test_an_api_server_that_refuses_now_and_then_delays_and_does_not_confuse(
         assert "Conflict" not in told
 
 
+def test_an_api_server_that_restarts_is_found_again(
+    api_server: ApiServer, cluster: ClusterClient, namespace: str, own: str, folder: Path
+) -> None:
+    settings = {"MODELWARDEN_NAMESPACE": own, "MODELWARDEN_WATCH_NAMESPACES": namespace}
+    settings["MODELWARDEN_RESYNC"] = "600"  # what is found again is found by a watch, or not at all
+    with operator(api_server.kubeconfig, folder, **settings, MODELWARDEN_LEASE_DURATION="60") as process:
+        api_server.restart_apiserver()
+        cluster.create(monitored_model(namespace))
+        eventually(lambda: cluster.get("Deployment", namespace, "census"), 60)
+        cluster.delete("Service", namespace, "census")
+        eventually(lambda: cluster.get("Service", namespace, "census"), 60)
+        assert process.running
+
+
 def test_a_second_operator_waits_until_the_first_has_gone(
     api_server: ApiServer, cluster: ClusterClient, namespace: str, own: str, folder: Path
 ) -> None:

@@ -69,7 +69,7 @@ def test_a_closed_dataset_gets_one_job_named_by_its_content_with_a_key_for_that_
     claim = verify_job_key(store.key, _decoded(secret["data"]["key"]))
     assert claim is not None
     assert (claim.purpose, claim.input_hash) == ("profile", HASH)
-    eventually(lambda: cluster.get(DATASET, namespace, "train")["status"].get("job"))
+    eventually(lambda: cluster.get(DATASET, namespace, "train").get("status", {}).get("job"))
     assert len(cluster.all_of("Job", namespace)) == 1
 
 
