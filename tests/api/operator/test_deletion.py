@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
 MODEL = "MonitoredModel"
 CLAIM = "PersistentVolumeClaim"
 OURS = "modelwarden.dev/cleanup"
-# The garbage collector looks for new kinds every 30 s only: until then it leaves the children of a model alone.
+# The garbage collector looks for new kinds every 30 s only: until then it leaves children alone.
 COLLECTED = 90.0
 
 
