@@ -46,8 +46,8 @@ def eventually(
 ) -> Found:
     """The first truthy value of `look`; AssertionError with what `why` says when there is none in time.
 
-    An AssertionError of `look` itself, or a part of an object that is missing, counts as "not yet"; the last one
-    is what is shown in the end.
+    An AssertionError of `look` itself, or a missing part of an object, counts as "not yet"; the last one is
+    shown in the end.
     """
     deadline = time.monotonic() + seconds
     last: object = None
