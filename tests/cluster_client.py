@@ -16,6 +16,8 @@ from testbed.api_client import ApiClient, ApiError
 
 Manifest = dict[str, Any]
 _FOREIGN = "somebody-else"
+# Seconds. The garbage collector looks for new kinds every 30 s only: until then it leaves children alone.
+COLLECTED = 90.0
 
 
 class ClusterClient:

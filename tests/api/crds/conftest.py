@@ -1,12 +1,20 @@
-"""Our kinds at the session's API server, and a namespace for each test."""
+"""Our kinds at an API server of these tests' own, and a namespace for each test."""
 
 import uuid
+from collections.abc import Iterator
 
 import pytest
 from crd_objects import Objects, install_definitions
 
 from testbed.api_client import ApiClient
 from testbed.apiserver import ApiServer
+
+
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    """No operator is here: it would write to the objects between a test's own two writes."""
+    with ApiServer() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import uuid
 from typing import Any
 
 import pytest
-from cluster_client import ClusterClient, explained
+from cluster_client import COLLECTED, ClusterClient, explained
 from model_factory import monitored_model
 from operator_process import eventually
 
@@ -15,8 +15,6 @@ pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
 MODEL = "MonitoredModel"
 CLAIM = "PersistentVolumeClaim"
 OURS = "modelwarden.dev/cleanup"
-# The garbage collector looks for new kinds every 30 s only: until then it leaves children alone.
-COLLECTED = 90.0
 
 
 def test_retained_data_are_found_again_by_the_same_model(cluster: ClusterClient, namespace: str) -> None:
@@ -26,7 +24,7 @@ def test_retained_data_are_found_again_by_the_same_model(cluster: ClusterClient,
     eventually(lambda: cluster.get("Deployment", namespace, "census"))
     cluster.delete(MODEL, namespace, "census")
     eventually(lambda: cluster.get(MODEL, namespace, "census") is None)
-    eventually(lambda: cluster.get("Deployment", namespace, "census") is None)
+    eventually(lambda: cluster.get("Deployment", namespace, "census") is None, COLLECTED)
     kept = cluster.get(CLAIM, namespace, "census-data")
     assert kept["metadata"]["uid"] == before["metadata"]["uid"]
     assert any(event["reason"] == "DataRetained" for event in cluster.events(MODEL, namespace, "census"))

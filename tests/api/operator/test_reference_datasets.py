@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from cluster_client import ClusterClient, explained
+from cluster_client import COLLECTED, ClusterClient, explained
 from model_factory import monitored_model, reference_dataset
 from operator_process import eventually
 from stub_cells import StubCell
@@ -120,8 +120,8 @@ def test_deleting_a_dataset_takes_its_job_and_leaves_the_store_alone(
     eventually(lambda: cluster.get("Secret", namespace, name))
     cluster.delete(DATASET, namespace, "train")
     eventually(lambda: cluster.get(DATASET, namespace, "train") is None)
-    eventually(lambda: cluster.get("Job", namespace, name) is None)
-    eventually(lambda: cluster.get("Secret", namespace, name) is None)
+    eventually(lambda: cluster.get("Job", namespace, name) is None, COLLECTED)
+    eventually(lambda: cluster.get("Secret", namespace, name) is None, COLLECTED)
     assert store.datasets["train"]["state"] == "closed"
 
 
