@@ -10,6 +10,8 @@ PYTEST  := $(PY) -m pytest
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
+# Compiled once, not at each start of each process: a third of the unit tests' time.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-long lint bench crds clean venv
 
 help: ## list these targets
@@ -52,6 +54,7 @@ test-e2e: $(READY) ## on a real node
 
 test-long: $(READY) ## the same code with the full numbers
 	@echo "==> the full numbers"
+	@MODELWARDEN_LONG=1 $(PYTEST) tests/unit -q --numprocesses auto
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/faults tests/api -q
 
 lint: $(READY) ## ruff, mypy --strict, the layers, generated files
