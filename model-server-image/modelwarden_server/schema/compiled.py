@@ -33,6 +33,28 @@ ARROW_TYPES: dict[ValueType, pa.DataType] = {
     ValueType.FLOAT: pa.float64(),
     ValueType.BOOLEAN: pa.bool_(),
     ValueType.TIMESTAMP: INSTANT,
+    ValueType.ARRAY_STRING: pa.list_(pa.string()),
+    ValueType.TOKENS: pa.list_(pa.string()),
+    # A map has no columns of its own: the most likely token comes first, equals in the order of their texts.
+    ValueType.TOKEN_LIKELIHOODS: pa.list_(
+        pa.list_(pa.struct([("token", pa.string()), ("likelihood", pa.float64())]))
+    ),
+    ValueType.RANKED_LIST: pa.list_(
+        pa.struct([("item_id", pa.string()), ("label", pa.string()), ("score", pa.float64())])
+    ),
+    ValueType.BOUNDING_BOX: pa.list_(
+        pa.struct(
+            [
+                ("class_id", pa.int64()),
+                ("confidence", pa.float64()),
+                ("top_left_x", pa.float64()),
+                ("top_left_y", pa.float64()),
+                ("width", pa.float64()),
+                ("height", pa.float64()),
+            ]
+        )
+    ),
+    ValueType.TIME_SERIES: pa.list_(pa.struct([("timestamp", INSTANT), ("value", pa.float64())])),
 }
 
 _INPUTS = frozenset({Stage.PIPELINE_INPUT, Stage.PREDICT_FUNCTION_INPUT})
@@ -40,7 +62,7 @@ _TRUTHS = frozenset({Stage.GROUND_TRUTH, Stage.GROUND_TRUTH_CLASS})
 
 
 class UnsupportedAttributeError(ValueError):
-    """An attribute cannot be stored by this version. The message names it and its type."""
+    """An attribute cannot be stored. The message names it and says why."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +103,7 @@ class CompiledSchema:
 
 
 def compile_schema(identity: CellIdentity) -> CompiledSchema:
-    """Compile a cell's identity. Raises UnsupportedAttributeError for types that come later."""
+    """Compile a cell's identity. Raises UnsupportedAttributeError for a name that is taken."""
     declared = [a for a in identity.attributes if not a.implicit]
     _refuse_reserved(declared)
     data = tuple(_column(a) for a in declared if a.stage not in _TRUTHS)
@@ -116,17 +138,11 @@ def compile_schema(identity: CellIdentity) -> CompiledSchema:
 
 
 def _column(attribute: ResolvedAttribute) -> Column:
-    arrow = ARROW_TYPES.get(attribute.value_type)
-    if arrow is None:
-        raise UnsupportedAttributeError(
-            f"attribute {attribute.name}: values of type {attribute.value_type} cannot be stored by this"
-            f" version; it stores {', '.join(ARROW_TYPES)}"
-        )
     predicted = attribute.stage is Stage.PREDICTED_VALUE
     return Column(
         name=attribute.name,
         value_type=attribute.value_type,
-        type=arrow,
+        type=ARROW_TYPES[attribute.value_type],
         stage=attribute.stage,
         keyed=predicted or attribute.stage in _INPUTS,
         valued=predicted,

@@ -19,6 +19,9 @@ Words = npt.NDArray[np.uint64]
 FEW = 16
 _A = np.uint64(0xBF58476D1CE4E5B9)
 _B = np.uint64(0x94D049BB133111EB)
+# Odd, so that multiplying by them tells all places apart (the golden ratio's bits and the finaliser's own).
+_PLACES = np.array([0x9E3779B97F4A7C15, 0xD1B54A32D192ED03], dtype=np.uint64)
+_MISSING = np.array([0x2545F4914F6CDD1D, 0x5851F42D4C957F2D], dtype=np.uint64)
 
 
 def id_keys(ids: list[str]) -> Words:
@@ -47,13 +50,11 @@ class RowDigester:
         # Floats come first, so that one operation does for all of them: it is per-column work that costs.
         self._floats = [f.name for f in fields if pa.types.is_floating(f.type)]
         self._texts = [f.name for f in fields if pa.types.is_string(f.type)]
-        others = [f.name for f in fields if f.name not in self._floats and f.name not in self._texts]
-        self._names = [*self._floats, *others, *self._texts]
-        salts = [
-            hashlib.blake2b(name.encode(), digest_size=16, person=b"mw-column").digest()
-            for name in self._names
-        ]
-        self._salts = np.frombuffer(b"".join(salts), dtype="<u8").reshape(-1, 2)
+        self._nested = [f.name for f in fields if pa.types.is_nested(f.type)]
+        apart = {*self._floats, *self._texts, *self._nested}
+        others = [f.name for f in fields if f.name not in apart]
+        self._names = [*self._floats, *others, *self._nested, *self._texts]
+        self._salts = _salts(self._names)
 
     def digests(self, batch: pa.RecordBatch) -> Words:
         """One row of two words per row of the batch."""
@@ -62,10 +63,13 @@ class RowDigester:
         columns = [arrays[places[name]] for name in self._names]
         words = np.empty((len(columns), batch.num_rows, 2), dtype=np.uint64)
         floats, texts = len(self._floats), len(columns) - len(self._texts)
+        nested = texts - len(self._nested)
         if floats:
             words[:floats] = _float_words(columns[:floats])
-        for place in range(floats, texts):
+        for place in range(floats, nested):
             words[place] = _whole_words(columns[place])
+        for place in range(nested, texts):
+            words[place] = _words(columns[place])
         for place in range(texts, len(columns)):
             words[place] = _text_words(columns[place])
         for place, column in enumerate(columns):
@@ -115,6 +119,49 @@ def _text_words(column: pa.Array) -> Words:
     encoded = (pc.fill_null(column, "") if column.null_count else column).dictionary_encode()
     words: Words = _hashed(encoded.dictionary.to_pylist())[encoded.indices.to_numpy(zero_copy_only=False)]
     return words
+
+
+def _words(column: pa.Array) -> Words:
+    """Two words a value of any type, lists and structs included: each part mixed with its place, then summed.
+
+    A missing value, an empty list and a list of a missing value are three different values.
+    """
+    kind = column.type
+    if pa.types.is_list(kind):
+        words = _list_words(column)
+    elif pa.types.is_struct(kind):
+        names = [field.name for field in kind]
+        parts = np.stack([_words(part) for part in column.flatten()])
+        words = _mixed(parts ^ _salts(names)[:, None, :]).sum(axis=0, dtype=np.uint64)
+    elif pa.types.is_string(kind):
+        words = _text_words(column)
+    elif pa.types.is_floating(kind):
+        words = _float_words([column])[0]
+    else:
+        words = _whole_words(column)
+    words = np.array(np.broadcast_to(words, (len(column), 2)))
+    if column.null_count:
+        words[column.is_null().to_numpy(zero_copy_only=False)] = _MISSING
+    return words
+
+
+def _list_words(column: pa.ListArray) -> Words:
+    ends = column.offsets.to_numpy().astype(np.int64) - column.offsets[0].as_py()
+    lengths = np.diff(ends)
+    places = (np.arange(ends[-1]) - np.repeat(ends[:-1], lengths)).astype(np.uint64)
+    inside = column.values.slice(column.offsets[0].as_py(), int(ends[-1]))
+    mixed = _mixed(_words(inside) ^ _mixed(places[:, None] * _PLACES))
+    sums = np.zeros((len(mixed) + 1, 2), dtype=np.uint64)
+    np.cumsum(mixed, axis=0, dtype=np.uint64, out=sums[1:])
+    words: Words = sums[ends[1:]] - sums[ends[:-1]]
+    return _mixed(words + lengths.astype(np.uint64)[:, None] * _PLACES)
+
+
+def _salts(names: list[str]) -> Words:
+    joined = b"".join(
+        hashlib.blake2b(n.encode(), digest_size=16, person=b"mw-column").digest() for n in names
+    )
+    return np.frombuffer(joined, dtype="<u8").reshape(-1, 2)
 
 
 def _hashed(texts: list[str | None]) -> Words:

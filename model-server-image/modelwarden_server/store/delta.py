@@ -263,4 +263,15 @@ def _same_type(a: pa.DataType, b: pa.DataType) -> bool:
     """Delta has one text and one time type: what differs only in the view is the same."""
     if pa.types.is_string(b) or pa.types.is_large_string(b):
         return bool(pa.types.is_string(a) or pa.types.is_large_string(a) or pa.types.is_string_view(a))
+    if pa.types.is_list(b):
+        listed = pa.types.is_list(a) or pa.types.is_large_list(a) or pa.types.is_list_view(a)
+        return bool(listed) and _same_type(a.value_type, b.value_type)
+    if pa.types.is_struct(b):
+        return bool(pa.types.is_struct(a)) and _same_fields(list(a), list(b))
     return bool(a.equals(b))
+
+
+def _same_fields(a: Sequence[pa.Field], b: Sequence[pa.Field]) -> bool:
+    return [f.name for f in a] == [f.name for f in b] and all(
+        _same_type(one.type, other.type) for one, other in zip(a, b, strict=True)
+    )

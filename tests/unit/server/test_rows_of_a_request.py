@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelwarden_server.schema.compiled import CompiledSchema, UnsupportedAttributeError, compile_schema
+from modelwarden_server.schema.compiled import CompiledSchema, compile_schema
 from modelwarden_server.schema.fast import FastParser
 from modelwarden_server.schema.instants import instant, instants
 from modelwarden_server.schema.parsed import BodyError, Limits, ParsedRows, TooManyRowsError
@@ -233,12 +233,6 @@ def test_instants_are_iso_8601_with_a_zone(text: str, micros: int | None) -> Non
             instants([text])
     else:
         assert instants([text]).view(pa.int64()).to_pylist() == [micros]
-
-
-def test_a_type_that_cannot_be_stored_yet_is_refused_by_name() -> None:
-    attributes = [*census.ATTRIBUTES, census.attribute("boxes", "TIME_SERIES", "NON_INPUT_DATA")]
-    with pytest.raises(UnsupportedAttributeError, match="attribute boxes: values of type TIME_SERIES"):
-        compile_schema(census.identity(attributes))
 
 
 def test_attributes_may_have_the_names_of_python_keywords() -> None:

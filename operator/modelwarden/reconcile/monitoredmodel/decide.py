@@ -18,25 +18,12 @@ from modelwarden.reconcile.monitoredmodel.world import World, child_id
 from modelwarden.reconcile.ownership import Owner, owner_of, owner_of_claim
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.reconcile.reasons import Reason
-from modelwarden.resources.attributes import ValueType
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.resolved import SchemaError
 
 _MOST_PROBLEMS_TOLD = 2
 # A ConfigMap holds 1 MiB; some of it is names and labels.
 LARGEST_IDENTITY = 1000 * 1024
-# What the store of this version can keep; the server has the same list in its own terms.
-STORED_TYPES = frozenset(
-    {
-        ValueType.STRING,
-        ValueType.INTEGER,
-        ValueType.FLOAT,
-        ValueType.BOOLEAN,
-        ValueType.TIMESTAMP,
-        ValueType.UNSTRUCTURED_TEXT,
-        ValueType.IMAGE,
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -91,11 +78,6 @@ def not_supported(model: MonitoredModel) -> InvalidSpec | None:
         "spec.serving": spec.serving is not None,
     }
     fields = [name for name, is_asked in asked.items() if is_asked]
-    fields += [
-        f"attribute {attribute.name} of type {attribute.value_type}"
-        for attribute in spec.attributes
-        if attribute.value_type not in STORED_TYPES
-    ][:_MOST_PROBLEMS_TOLD]
     if not fields:
         return None
     return InvalidSpec(
