@@ -37,7 +37,7 @@ class DataFile:
 
 
 @dataclass
-class _Statistics:
+class Statistics:
     """What Delta wants to know of a file: rows, nulls per column, bounds of the time columns."""
 
     rows: int = 0
@@ -110,7 +110,7 @@ def write_parquet(
     On any error the unfinished file is removed and the error raised (OSError for a full disk).
     """
     path = folder / name
-    statistics = _Statistics()
+    statistics = Statistics()
     try:
         with path.open("xb", buffering=0) as raw:
             _write(raw, _measured(batches, statistics), schema, plain)
@@ -123,7 +123,7 @@ def write_parquet(
     return DataFile(name, path.stat().st_size, statistics.rows, statistics.json(), newest)
 
 
-def _measured(batches: Iterable[pa.RecordBatch], statistics: _Statistics) -> Iterator[pa.RecordBatch]:
+def _measured(batches: Iterable[pa.RecordBatch], statistics: Statistics) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         statistics.add(batch)
         yield batch
