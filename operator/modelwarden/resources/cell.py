@@ -90,6 +90,13 @@ class LimitSettings(ResourceModel):
     max_string_length: int
     max_requests_in_flight: int
     max_log_bytes: int
+    # What follows is absent in settings that an older operator wrote.
+    max_columns: int = 4000
+    max_file_bytes: int = 4 << 30
+    max_decompressed_bytes: int = 64 << 30
+    max_row_groups: int = 10_000
+    max_parts: int = 64
+    max_zip_entries: int = 100_000
 
 
 class SamplingSettings(ResourceModel):
@@ -182,13 +189,20 @@ def _monitoring_of(model: MonitoredModel) -> MonitoringSettings:
 
 def _ingest_of(model: MonitoredModel) -> IngestSettings:
     ingest = model.spec.ingest
+    limits = ingest.limits
     return IngestSettings(
         limits=LimitSettings(
-            max_body_bytes=whole_bytes(ingest.limits.max_body_size),
-            max_rows=ingest.limits.max_rows,
-            max_string_length=ingest.limits.max_string_length,
-            max_requests_in_flight=ingest.limits.max_requests_in_flight,
-            max_log_bytes=whole_bytes(ingest.limits.max_log_size),
+            max_body_bytes=whole_bytes(limits.max_body_size),
+            max_rows=limits.max_rows,
+            max_string_length=limits.max_string_length,
+            max_requests_in_flight=limits.max_requests_in_flight,
+            max_log_bytes=whole_bytes(limits.max_log_size),
+            max_columns=limits.max_columns,
+            max_file_bytes=whole_bytes(limits.max_file_size),
+            max_decompressed_bytes=whole_bytes(limits.max_decompressed_size),
+            max_row_groups=limits.max_row_groups,
+            max_parts=limits.max_parts,
+            max_zip_entries=limits.max_zip_entries,
         ),
         sampling=SamplingSettings(share=ingest.sampling.share),
         max_future_seconds=parse_duration(ingest.max_future),

@@ -22,6 +22,19 @@ class Report(ResourceModel):
     model_config = ConfigDict(extra="ignore")
 
 
+class LabelReport(Report):
+    """What became of the labels: acknowledged = stored + on their way from the log to the table.
+
+    `waiting` are labels whose inference has not been seen; `repeated` came with the same data again and are
+    stored once.
+    """
+
+    acknowledged: int = 0
+    stored: int = 0
+    waiting: int = 0
+    repeated: int = 0
+
+
 class RowReport(Report):
     """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out."""
 
@@ -32,6 +45,7 @@ class RowReport(Report):
     refused: int = 0
     last_hour: int = 0
     waiting: int = 0
+    labels: LabelReport = LabelReport()
 
 
 class LogReport(Report):
