@@ -1,19 +1,20 @@
 """Files of a multipart request, streamed to the cell's own volume while they arrive: never held in memory,
 never spooled to the pod's temporary folder.
 
-Must not look into the files. What a part is called decides whether it is kept; its `filename` is not
-trusted for anything.
+A file has no name on the volume: when its last reader closes it, or the process ends in whatever way, its
+bytes are gone. Must not look into the files. What a part is called decides whether it is kept; its
+`filename` is not trusted for anything.
 """
 
 import asyncio
 import errno
 import hashlib
 import os
-import uuid
+import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -21,6 +22,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 _IDLE_SECONDS = 120.0
 _PIECE = 1 << 20
 _SMALL_FIELD = 64 << 10
+_SMALL_PARTS = 32
+_HEAD = 64
 _HEADERS = 16
 _HEADER_BYTES = 8 << 10
 
@@ -47,14 +50,18 @@ class FormLimits:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedFile:
-    """One part of the form on the disk. Whoever asked for it removes it."""
+    """One part of the form on the disk. Whoever asked for it closes it, and then it is gone."""
 
     part: str
-    path: Path
+    content: BufferedRandom
     size: int
-    sha256: str
     head: bytes
     """The first bytes, which tell the format."""
+
+    def sha256(self) -> str:
+        """The hash of the bytes as they came, in hex."""
+        self.content.seek(0)
+        return hashlib.file_digest(self.content, "sha256").hexdigest()
 
 
 @dataclass
@@ -62,15 +69,15 @@ class _Part:
     name: str = ""
     headers: dict[str, bytearray] = field(default_factory=dict)
     field: bytearray = field(default_factory=bytearray)
-    out: IO[bytes] | None = None
-    path: Path | None = None
-    digest: Any = None
+    out: BufferedRandom | None = None
     size: int = 0
     head: bytes = b""
 
 
 class FormReceiver:
-    """Takes the body piece by piece. `wanted` are the names of the parts that are files to keep."""
+    """Takes the body piece by piece. `wanted` are the names of the parts that are files to keep; what other
+    small parts hold is in `fields`.
+    """
 
     def __init__(self, content_type: str, folder: Path, wanted: Sequence[str], limits: FormLimits) -> None:
         kind, options = parse_options_header(content_type)
@@ -78,9 +85,12 @@ class FormReceiver:
             raise MultipartError(f"send multipart/form-data with the file in the part {wanted[0]}")
         self._folder, self._wanted, self._limits = folder, tuple(wanted), limits
         self.files: list[ReceivedFile] = []
+        self.fields: dict[str, bytes] = {}
         self._part = _Part()
         self._header = bytearray()
         self._seen = 0
+        self._small = 0
+        self._parts = 0
         self._ended = False
         self._parser = MultipartParser(
             options[b"boundary"],
@@ -124,14 +134,15 @@ class FormReceiver:
 
     def discard(self) -> None:
         """Remove everything that was received."""
-        if self._part.out is not None:
-            self._part.out.close()
-        for path in [self._part.path, *(file.path for file in self.files)]:
-            if path is not None:
-                path.unlink(missing_ok=True)
+        for content in [self._part.out, *(file.content for file in self.files)]:
+            if content is not None:
+                content.close()
 
     def _begin(self) -> None:
         self._part = _Part()
+        self._parts += 1
+        if self._parts > self._limits.files + _SMALL_PARTS:
+            raise MultipartError(f"the form has more than {self._limits.files + _SMALL_PARTS} parts")
 
     def _header_begin(self) -> None:
         self._header = bytearray()
@@ -152,31 +163,32 @@ class FormReceiver:
             raise MultipartError(
                 f"at most {self._limits.files} files go into one request: send the rest in another"
             )
-        self._part.path = self._folder / f"upload-{uuid.uuid4().hex}"
-        self._part.out = self._part.path.open("xb")
-        self._part.digest = hashlib.sha256()
+        self._part.out = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by its reader
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
         part.size += end - start
         if part.out is None:
-            if part.size > _SMALL_FIELD:
+            self._small += end - start
+            if self._small > _SMALL_FIELD:
                 raise MultipartError(
                     f"the part {part.name[:80]!r} is not taken here: send {' or '.join(self._wanted)}"
                 )
+            part.field += data[start:end]
             return
         piece = memoryview(data)[start:end]
-        part.head = part.head or bytes(piece[:64])
-        part.digest.update(piece)
+        if len(part.head) < _HEAD:
+            part.head += bytes(piece[: _HEAD - len(part.head)])
         part.out.write(piece)
 
     def _end(self) -> None:
-        part = self._part
-        if part.out is None or part.path is None:
+        part, self._part = self._part, _Part()
+        if part.out is None:
+            self.fields[part.name] = bytes(part.field)
             return
-        part.out.close()
-        self.files.append(ReceivedFile(part.name, part.path, part.size, part.digest.hexdigest(), part.head))
-        self._part = _Part()
+        # Listed first: a flush that finds the disk full must not leave a file that nobody closes.
+        self.files.append(ReceivedFile(part.name, part.out, part.size, part.head))
+        part.out.flush()
 
     def _all_read(self) -> None:
         self._ended = True

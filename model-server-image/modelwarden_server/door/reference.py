@@ -156,8 +156,8 @@ class ReferenceDoor:
         try:
             for file in files:
                 told = ReferenceRows()
-                rows = read_reference(file.path, file.head, self.schema, self.string_length(), told)
-                uploads.append(Upload(file.sha256, store.stage(name, map(self.protect, rows))))
+                rows = read_reference(file.content, file.head, self.schema, self.string_length(), told)
+                uploads.append(Upload(file.sha256(), store.stage(name, map(self.protect, rows))))
                 counts["success"] += told.total - told.failed
                 counts["failure"] += told.failed
                 counts["total"] += told.total
@@ -171,7 +171,7 @@ class ReferenceDoor:
             raise
         finally:
             for file in files:
-                file.path.unlink(missing_ok=True)
+                file.content.close()
         answer: dict[str, Any] = {"counts": counts, "failures": failures}
         if ignored:
             answer["ignored_columns"] = sorted(ignored)

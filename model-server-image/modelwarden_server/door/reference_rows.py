@@ -4,10 +4,11 @@ reason.
 One pass, a bounded number of rows at a time. Must not know HTTP or tables; never repeats a value of the data.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import BufferedRandom
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def reference_schema(schema: CompiledSchema) -> pa.Schema:
 
 
 def read_reference(
-    path: Path, head: bytes, schema: CompiledSchema, string_length: int, told: ReferenceRows
+    content: BufferedRandom, head: bytes, schema: CompiledSchema, string_length: int, told: ReferenceRows
 ) -> Iterator[pa.RecordBatch]:
     """The good rows of a file; the bad ones go into `told`. The format is told by content, never by name.
 
@@ -71,9 +72,9 @@ def read_reference(
     if not head.strip():
         raise ReferenceFileError("the part is empty: the file was not sent, or was read before it was sent")
     if head.startswith(PARQUET_MAGIC):
-        return _parquet(path, schema, string_length, told)
+        return _parquet(content, schema, string_length, told)
     if head.lstrip()[:1] in (b"[", b"{"):
-        return _json(path, schema, string_length, told)
+        return _json(content, schema, string_length, told)
     raise ReferenceFileError(
         "the part is neither parquet (PAR1 at its start) nor a JSON list: if it is the rest of a broken"
         " upload, send the file again from its start"
@@ -85,10 +86,10 @@ def _columns(schema: CompiledSchema) -> tuple[Column, ...]:
 
 
 def _parquet(
-    path: Path, schema: CompiledSchema, string_length: int, told: ReferenceRows
+    content: BufferedRandom, schema: CompiledSchema, string_length: int, told: ReferenceRows
 ) -> Iterator[pa.RecordBatch]:
     try:
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with pq.ParquetFile(content, pre_buffer=False, buffer_size=1 << 20) as file:
             told.ignored = _check_columns(file.schema_arrow, schema)
             names = [column.name for column in _columns(schema)]
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=names):
@@ -270,21 +271,26 @@ _CASTS: dict[ValueType, _Cast] = {
 
 
 def _json(
-    path: Path, schema: CompiledSchema, string_length: int, told: ReferenceRows
+    content: BufferedRandom, schema: CompiledSchema, string_length: int, told: ReferenceRows
 ) -> Iterator[pa.RecordBatch]:
-    size = path.stat().st_size
+    size = content.seek(0, os.SEEK_END)
     if size > MAX_JSON_BYTES:
         raise ReferenceFileError(
             f"a JSON file of {size} bytes is too large (at most {MAX_JSON_BYTES}): send it as parquet"
         )
     try:
-        found = elements(path.read_bytes())
+        found = elements(_whole(content))
         while rows := list(islice(found, ROWS_AT_ONCE)):
             yield _json_rows(rows, schema, string_length, told)
     except BodyError as error:
         raise ReferenceFileError(f"the JSON file cannot be read: {error}") from None
     if not told.total:
         raise ReferenceFileError("the file has no rows: send the reference data")
+
+
+def _whole(content: BufferedRandom) -> bytes:
+    content.seek(0)
+    return content.read()
 
 
 def _json_rows(
