@@ -49,6 +49,8 @@ class CellIdentity(ResourceModel):
     input_type: InputType | None = None
     output_type: OutputType | None = None
     is_batch: bool = False
+    pixel_height: int | None = None
+    pixel_width: int | None = None
     attributes: tuple[ResolvedAttribute, ...] = ()
     storage: CellStorage = CellStorage()
     log: CellLog = CellLog()
@@ -140,6 +142,8 @@ def identity_of(model: MonitoredModel) -> CellIdentity:
         input_type=spec.input_type,
         output_type=spec.output_type,
         is_batch=spec.is_batch,
+        pixel_height=spec.pixel_height,
+        pixel_width=spec.pixel_width,
         attributes=resolve_attributes(spec),
         storage=CellStorage()
         if bucket is None
