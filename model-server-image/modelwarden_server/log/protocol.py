@@ -12,15 +12,22 @@ from typing import Protocol
 
 
 class Kind(enum.IntEnum):
-    """Which table a record's rows belong to."""
+    """What a record is: rows of a table, a file of such rows, a batch that was closed, a request to forget.
+
+    INFERENCES and GROUND_TRUTH hold rows as an Arrow IPC message; FILE, BATCH and FORGET hold JSON: the staged
+    file (`store.staged`), the batch, the number of the request.
+    """
 
     INFERENCES = 1
     GROUND_TRUTH = 2
+    FILE = 3
+    BATCH = 4
+    FORGET = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One entry: rows of one table as an Arrow IPC message (empty if there are none), and what goes with all.
+    """One entry: its content (see Kind; empty if there are no rows), and what goes with all of it.
 
     `arrival` is microseconds since 1970; `sampled_out` counts rows that were acknowledged with this record
     but left out by sampling; `sequence` is given by the log.

@@ -1,8 +1,8 @@
-"""A Delta table that only we append to: parquet, fsync, one commit, fsync, and nothing else.
+"""A Delta table that only we write: parquet, fsync, one commit, fsync, and nothing else.
 
 The one way rows get into any table of a cell (inferences, ground truth, reference sets, partials). Must
-not know what the rows mean. One process and one thread write (the store's lock and its writer thread);
-any thread may read the list of files.
+not know what the rows mean. One process writes (the store's lock); its writer appends and its maintenance
+replaces files, one commit at a time; any thread may read the list of files.
 
     table = AppendTable.open(folder, schema, plain=frozenset({"partner_inference_id"}))
     if (table.transaction("log-7f3a") or 0) < position:
@@ -14,10 +14,12 @@ the rows they count). Checkpoints come every 20 versions: without them a commit 
 versions, with them 15.
 """
 
+import os
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, Transaction
+from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from modelwarden_server.durable import make_folder, sync_file, sync_folder
-from modelwarden_server.store.parquet import DataFile, file_name, version_of, write_parquet
+from modelwarden_server.store.parquet import DataFile, file_name, origin_of, version_of, write_parquet
 from modelwarden_server.store.verify import Verdict, entry_path, verify_table, write_mark
 
 CHECKPOINT_EVERY = 20
@@ -46,8 +48,9 @@ class NotDurableError(Exception):
 
 @dataclass(frozen=True)
 class TableFile:
-    """A file of the table: the version that added it, its name, rows, bytes.
+    """A file of the table: the version that first added its (newest) rows, its name, rows, bytes.
 
+    A file that was compacted from others counts as added by the latest of them, not by the compaction.
     `newest` has the latest instant of each time column that has any, in microseconds since 1970.
     """
 
@@ -59,8 +62,19 @@ class TableFile:
 
 
 @dataclass(frozen=True)
+class Replacement:
+    """Files that take the place of others in one commit. `rows_change`: it is not the same rows written anew,
+    some of them are gone.
+    """
+
+    gone: Sequence[TableFile]
+    new: Sequence[DataFile]
+    rows_change: bool
+
+
+@dataclass(frozen=True)
 class Commit:
-    """What an append did."""
+    """What a commit did."""
 
     version: int
     files: tuple[TableFile, ...]
@@ -76,9 +90,12 @@ class AppendTable:
         self.schema = schema
         self.verdict = verdict
         self._plain = plain
+        self.turn = threading.RLock()
+        """Held while files for the next version are named and committed. What takes long is staged before."""
         self._handle = DeltaTable(str(folder))
-        self._files: list[TableFile] = _files_of(self._handle)
+        self._files: tuple[TableFile, ...] = tuple(_files_of(self._handle))
         self._rows = sum(f.rows for f in self._files)
+        self._replaced: list[tuple[float, str]] = []
 
     @classmethod
     def open(cls, folder: Path, schema: pa.Schema, plain: frozenset[str] = frozenset()) -> "AppendTable":
@@ -91,6 +108,7 @@ class AppendTable:
         if verdict.version < 0:
             _create(folder, schema)
         table = cls(folder, schema, plain, verdict)
+        table._remove_unnamed()
         have = pa.schema(table._handle.schema().to_arrow())
         if have.names != schema.names or any(
             not _same_type(have.field(n).type, schema.field(n).type) for n in schema.names
@@ -110,8 +128,8 @@ class AppendTable:
 
     @property
     def files(self) -> Sequence[TableFile]:
-        """All files, oldest first; a snapshot that later appends do not change."""
-        return tuple(self._files)
+        """All files, oldest first; a snapshot that later commits do not change."""
+        return self._files
 
     def transaction(self, app: str) -> int | None:
         """The number last committed under the application id `app`, or None."""
@@ -120,18 +138,36 @@ class AppendTable:
 
     def files_added(self, since: int) -> list[TableFile]:
         """Files added by versions above `since`, oldest first."""
-        return self._files[bisect_right(self._files, since, key=lambda f: f.version) :]
+        files = self._files
+        return list(files[bisect_right(files, since, key=lambda f: f.version) :])
 
-    def stage(self, batches: Iterable[pa.RecordBatch]) -> DataFile:
-        """Write one data file and sync it, without committing it: for streams too large to hold."""
-        return write_parquet(self.folder, file_name(self.version + 1), batches, self.schema, self._plain)
+    def stage(self, batches: Iterable[pa.RecordBatch], origin: int | None = None) -> DataFile:
+        """Write one data file and sync it, without committing it: for streams too large to hold. Rows that are
+        new are staged within `turn`, so that the file is named for the version it is committed as.
+
+        `origin` is the version that first added the rows, when they are written anew.
+        """
+        name = file_name(self.version + 1, origin)
+        return write_parquet(self.folder, name, batches, self.schema, self._plain)
+
+    def link(self, path: Path, file: DataFile) -> DataFile:
+        """Bring a complete and synced file from elsewhere on the volume into the folder, to be committed within
+        the same `turn`.
+
+        The file stays where it is as well. Raises OSError.
+        """
+        name = file_name(self.version + 1)
+        os.link(path, self.folder / name)
+        sync_folder(self.folder)
+        return replace(file, name=name)
 
     def append(self, batches: Iterable[pa.RecordBatch] | pa.Table, transactions: Mapping[str, int]) -> Commit:
         """Write the rows as one file and commit it with `transactions`. Durable when this returns."""
         started = time.perf_counter()
         if isinstance(batches, pa.Table):
             batches = batches.to_batches()
-        return self.commit([self.stage(batches)], transactions, started=started)
+        with self.turn:
+            return self.commit([self.stage(batches)], transactions, started=started)
 
     def commit(
         self, files: Sequence[DataFile], transactions: Mapping[str, int], *, started: float | None = None
@@ -141,10 +177,45 @@ class AppendTable:
         Raises CommitError (nothing has changed, the staged files are gone) or NotDurableError (stop).
         """
         started = time.perf_counter() if started is None else started
+        change = Replacement((), files, rows_change=True)
+        with self.turn:
+            return self._commit(change, transactions, started)
+
+    def replace(self, change: Replacement, transactions: Mapping[str, int]) -> Commit:
+        """Put staged files in the place of others, as one version. Durable when this returns.
+
+        A file without rows is left out. The old ones stay on the disk until `vacuum`. Raises as `commit`, and
+        CommitError if one of the old files is no longer in the table.
+        """
+        started = time.perf_counter()
+        self.discard([file for file in change.new if not file.rows])
+        change = replace(change, new=[file for file in change.new if file.rows])
+        with self.turn:
+            if not set(change.gone) <= set(self._files):
+                self.discard(change.new)
+                raise CommitError(f"table {self.folder.name}: files to replace are not there any more")
+            return self._commit(change, transactions, started)
+
+    def vacuum(self, grace: float) -> int:
+        """Remove files that were replaced more than `grace` seconds ago; returns how many. Raises OSError."""
+        now = time.monotonic()
+        with self.turn:
+            due = [name for at, name in self._replaced if now - at >= grace]
+            self._replaced = [(at, name) for at, name in self._replaced if now - at < grace]
+        for name in due:
+            (self.folder / name).unlink(missing_ok=True)
+        return len(due)
+
+    @property
+    def replaced(self) -> int:
+        """Files that wait for `vacuum`."""
+        return len(self._replaced)
+
+    def _commit(self, change: Replacement, transactions: Mapping[str, int], started: float) -> Commit:
         try:
-            self._write_entry(files, transactions)
+            self._write_entry(change, transactions)
         except (DeltaError, OSError) as error:
-            if not self._happened(files, transactions):
+            if not self._happened(change, transactions):
                 raise CommitError(f"table {self.folder.name}: {error}") from error
         version = self.version
         try:
@@ -153,9 +224,17 @@ class AppendTable:
         except OSError as error:
             raise NotDurableError(f"table {self.folder.name}, version {version}: {error}") from error
         write_mark_quietly(self.folder, version)
-        added = tuple(TableFile(version, f.name, f.rows, f.size, f.newest) for f in files)
-        self._files.extend(added)
-        self._rows += sum(f.rows for f in added)
+        added = tuple(
+            TableFile(origin_of(f.name) or version, f.name, f.rows, f.size, f.newest) for f in change.new
+        )
+        if change.gone:
+            gone = set(change.gone)
+            kept = [file for file in self._files if file not in gone]
+            self._files = tuple(sorted([*kept, *added], key=_age))
+            self._replaced += [(time.monotonic(), file.name) for file in change.gone]
+        else:
+            self._files = (*self._files, *sorted(added, key=_age))
+        self._rows += sum(f.rows for f in added) - sum(f.rows for f in change.gone)
         if version % CHECKPOINT_EVERY == 0:
             self._checkpoint(version)
         return Commit(version, added, sum(f.rows for f in added), time.perf_counter() - started)
@@ -174,10 +253,12 @@ class AppendTable:
         for file in files:
             (self.folder / file.name).unlink(missing_ok=True)
 
-    def _write_entry(self, files: Sequence[DataFile], transactions: Mapping[str, int]) -> None:
+    def _write_entry(self, change: Replacement, transactions: Mapping[str, int]) -> None:
         now = int(time.time() * 1000)
+        actions: list[AddAction | RemoveAction] = [_add_action(f, now, change) for f in change.new]
+        actions += [_remove_action(f, now, change) for f in change.gone]
         self._handle.create_write_transaction(
-            [_add_action(f, now) for f in files],
+            actions,
             "append",
             self.schema,
             commit_properties=CommitProperties(
@@ -189,16 +270,29 @@ class AppendTable:
         )
         self._handle.update_incremental()
 
-    def _happened(self, files: Sequence[DataFile], transactions: Mapping[str, int]) -> bool:
+    def _happened(self, change: Replacement, transactions: Mapping[str, int]) -> bool:
         """After a failed commit: whether the table has it all the same. If not, the staged files go."""
         self._handle = DeltaTable(str(self.folder))
         committed = {f.name for f in _files_of(self._handle)}
-        if files and committed.issuperset(f.name for f in files):
+        if change.new and committed.issuperset(f.name for f in change.new):
             return True
-        if not files and all(self.transaction(app) == number for app, number in transactions.items()):
-            return bool(transactions)
-        self.discard(files)
+        if change.gone and not change.new and committed.isdisjoint(f.name for f in change.gone):
+            return True
+        if not (change.new or change.gone):
+            return bool(transactions) and all(
+                self.transaction(app) == number for app, number in transactions.items()
+            )
+        self.discard(change.new)
         return False
+
+    def _remove_unnamed(self) -> None:
+        """Remove data files that the table does not name: replaced ones, and new ones without a commit. Only
+        when it is opened, because nobody reads then.
+        """
+        named = {file.name for file in self._files}
+        for path in self.folder.iterdir():
+            if version_of(path.name) is not None and path.name not in named:
+                path.unlink()
 
     def _checkpoint(self, version: int) -> None:
         """A checkpoint makes opening fast; a failed one costs nothing but time, and is tried again later."""
@@ -242,19 +336,33 @@ def _files_of(handle: DeltaTable) -> list[TableFile]:
                 if value is not None:
                     known[name.removeprefix("max.")] = value
     files = [
-        TableFile(version_of(path) or 0, path, int(count or 0), int(size), latest)
+        TableFile(origin_of(path) or 0, path, int(count or 0), int(size), latest)
         for path, size, count, latest in zip(paths, sizes, rows, newest, strict=True)
     ]
-    return sorted(files, key=lambda f: (f.version, f.name))
+    return sorted(files, key=_age)
 
 
-def _add_action(file: DataFile, now_ms: int) -> AddAction:
+def _age(file: TableFile) -> tuple[int, str]:
+    return file.version, file.name
+
+
+def _remove_action(file: TableFile, now_ms: int, change: Replacement) -> RemoveAction:
+    return RemoveAction(
+        path=file.name,
+        data_change=change.rows_change,
+        deletion_timestamp=now_ms,
+        size=file.size,
+        partition_values={},
+    )
+
+
+def _add_action(file: DataFile, now_ms: int, change: Replacement) -> AddAction:
     return AddAction(
         path=file.name,
         size=file.size,
         partition_values={},
         modification_time=now_ms,
-        data_change=True,
+        data_change=change.rows_change,
         stats=file.stats,
     )
 

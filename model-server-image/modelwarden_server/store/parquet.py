@@ -7,6 +7,7 @@ than the defaults on 30 columns of mostly floats.
 
 import json
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 from modelwarden_server.durable import sync_folder
 
 ROWS_PER_GROUP = 100_000
+_NAME = re.compile(r"^part-(?P<version>\d{20})-(?:(?P<origin>\d{20})-)?[0-9a-f]{32}\.parquet$")
 
 
 @dataclass(frozen=True)
@@ -85,21 +87,27 @@ def dictionary_columns(schema: pa.Schema, plain: frozenset[str]) -> list[str]:
     return [f.name for f in schema if pa.types.is_string(f.type) and f.name not in plain]
 
 
-def file_name(version: int) -> str:
-    """A new name for a file meant for table version `version`.
+def file_name(version: int, origin: int | None = None) -> str:
+    """A new name for a file meant for table version `version`; `origin` is the version that first added its
+    rows, if that was another (a compacted file).
 
     The version in the name tells, after a crash, a file that was written but never committed from one that
     was: no committed version can mention a file named for a later one.
     """
-    return f"part-{version:020d}-{uuid.uuid4().hex}.parquet"
+    before = "" if origin is None else f"{origin:020d}-"
+    return f"part-{version:020d}-{before}{uuid.uuid4().hex}.parquet"
 
 
 def version_of(name: str) -> int | None:
     """The table version a file was written for, or None if the name is not one of ours."""
-    parts = name.split("-")
-    if len(parts) == 3 and parts[0] == "part" and name.endswith(".parquet") and parts[1].isdigit():
-        return int(parts[1])
-    return None
+    match = _NAME.match(name)
+    return None if match is None else int(match["version"])
+
+
+def origin_of(name: str) -> int | None:
+    """The version that first added the newest rows of a file, or None if the name is not one of ours."""
+    match = _NAME.match(name)
+    return None if match is None else int(match["origin"] or match["version"])
 
 
 def write_parquet(

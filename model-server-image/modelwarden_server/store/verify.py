@@ -115,7 +115,12 @@ def _last_good_checkpoint(log: Path) -> int:
 
 def _remove_torn(folder: Path, versions: list[int]) -> list[int]:
     """Remove the last entry if it is torn; raise TableDamagedError if another one is."""
-    reasons = {v: reason for v in versions if (reason := _fault_of(folder, v))}
+    reasons: dict[int, str] = {}
+    replaced: set[str] = set()
+    for version in reversed(versions):  # a file that a later entry took out may be gone from the disk
+        reason = _fault_of(folder, version, replaced)
+        if reason is not None:
+            reasons[version] = reason
     if not reasons:
         return []
     if set(reasons) != {versions[-1]}:
@@ -128,16 +133,19 @@ def _remove_torn(folder: Path, versions: list[int]) -> list[int]:
     return [versions[-1]]
 
 
-def _fault_of(folder: Path, version: int) -> str | None:
-    """Why the entry of `version` cannot be trusted, or None."""
+def _fault_of(folder: Path, version: int, replaced: set[str]) -> str | None:
+    """Why the entry of `version` cannot be trusted, or None; then what it takes out is in `replaced`."""
     try:
         actions = entry_actions(entry_path(folder, version))
         for path, size, rows in _added(actions):
             file = folder / path
+            if path in replaced:
+                continue
             if file.stat().st_size != size:
                 return f"{path} has {file.stat().st_size} bytes instead of {size}"
             if footer_rows(file) != rows:
                 return f"{path} does not hold the {rows} rows it should"
+        replaced.update(_removed(actions))
     except FileNotFoundError as error:
         return f"{Path(error.filename).name} is missing"
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowInvalid) as error:
@@ -150,6 +158,13 @@ def _added(actions: list[dict[str, object]]) -> Iterator[tuple[str, int, int]]:
         add = action.get("add")
         if isinstance(add, dict):
             yield str(add["path"]), int(add["size"]), int(json.loads(add["stats"])["numRecords"])
+
+
+def _removed(actions: list[dict[str, object]]) -> Iterator[str]:
+    for action in actions:
+        remove = action.get("remove")
+        if isinstance(remove, dict):
+            yield str(remove["path"])
 
 
 def _remove_orphans(folder: Path, last: int) -> int:
