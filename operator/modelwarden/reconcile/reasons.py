@@ -21,6 +21,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"  # the spec cannot be read
     NOT_SUPPORTED_YET = "NotSupportedYet"  # accepted by the schema, but this version does not do it
     NAME_TAKEN = "NameTaken"  # an object that is not ours has the name of a child
+    MODEL_ID_TAKEN = "ModelIdTaken"  # an older model of the namespace has the same id
     FOREIGN_DATA = "ForeignData"  # the claim holds the data of another model
     PREVIOUS_CHILDREN = "PreviousChildren"  # what a deleted namesake left is still being collected
     PROGRESS_DEADLINE = "ProgressDeadlineExceeded"  # the store did not come up in ten minutes

@@ -332,6 +332,7 @@ KIND = Kind(
         ),
         Column("Stored", ".status.rows.stored", "integer", "Rows in the tables.", priority=1),
     ),
+    selectable_fields=(".spec.partnerModelId",),
 )
 
 

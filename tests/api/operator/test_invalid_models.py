@@ -1,10 +1,11 @@
 """What cannot be carried out is said in a condition, leaves what runs alone, and recovers when mended."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from cluster_client import ClusterClient, explained
-from model_factory import attribute, binary_attributes, monitored_model
+from model_factory import binary_attributes, monitored_model
 from operator_process import OperatorProcess, eventually
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
@@ -31,11 +32,22 @@ def test_what_this_version_does_not_do_is_stalled_by_name_and_makes_nothing(
     assert cluster.get("PersistentVolumeClaim", namespace, "census-data") is None
 
 
-def test_an_attribute_type_that_cannot_be_stored_yet_is_named(cluster: ClusterClient, namespace: str) -> None:
-    series = attribute("history", "PIPELINE_INPUT", 2, valueType="TIME_SERIES")
-    cluster.create(monitored_model(namespace, attributes=[*binary_attributes(), series]))
-    stalled = eventually(lambda: _stalled(cluster, namespace, "NotSupportedYet"))
-    assert "attribute history of type TIME_SERIES" in stalled["message"]
+@pytest.mark.parametrize("older", [{}, {"partnerModelId": "census, 2 = new"}])
+def test_a_younger_model_with_the_same_id_waits_until_the_older_is_gone(
+    cluster: ClusterClient, namespace: str, older: dict[str, Any]
+) -> None:
+    called = older.get("partnerModelId", "older")
+    cluster.create(monitored_model(namespace, "older", **older))
+    eventually(lambda: cluster.get("Deployment", namespace, "older"))
+    # Creation times are whole seconds.
+    born = cluster.get(MODEL, namespace, "older")["metadata"]["creationTimestamp"]
+    eventually(lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") > born)
+    cluster.create(monitored_model(namespace, partnerModelId=called))
+    assert "older" in eventually(lambda: _stalled(cluster, namespace, "ModelIdTaken"))["message"]
+    assert cluster.get("Deployment", namespace, "census") is None
+    assert cluster.condition(MODEL, namespace, "older", "Stalled")["status"] == "False"
+    cluster.delete(MODEL, namespace, "older")
+    eventually(lambda: cluster.get("Deployment", namespace, "census"))
 
 
 def test_attributes_that_do_not_fit_stall_the_model_and_name_the_attribute(

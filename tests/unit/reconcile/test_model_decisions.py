@@ -44,6 +44,15 @@ def test_what_is_not_supported_yet_is_refused_by_name_and_nothing_is_made(
     assert plan.intents == ()
 
 
+def test_a_model_with_the_id_of_an_older_one_makes_nothing_and_names_it() -> None:
+    plan = decide(replace(world(), namesake="churn"), INSTALL)
+    (trouble,) = plan.troubles
+    assert (type(trouble), trouble.reason) == (InvalidSpec, "ModelIdTaken")
+    assert "churn" in trouble.message
+    assert "spec.partnerModelId" in trouble.message
+    assert plan.intents == ()
+
+
 def test_attributes_that_do_not_fit_are_named_and_only_some_of_many() -> None:
     broken = binary_attributes()
     for item in broken:

@@ -52,6 +52,8 @@ def decide(world: World, install: Install) -> Plan:
     unsupported = not_supported(world.model)
     if unsupported is not None:
         return Plan(troubles=(unsupported,))
+    if world.namesake is not None:
+        return Plan(troubles=(_id_taken(world.namesake),))
     try:
         plan = blueprint_of(world.model, install)
     except SchemaError as error:
@@ -83,6 +85,14 @@ def not_supported(model: MonitoredModel) -> InvalidSpec | None:
     return InvalidSpec(
         Reason.NOT_SUPPORTED_YET,
         f"{', '.join(fields)}: this version does not do that yet",
+    )
+
+
+def _id_taken(namesake: str) -> InvalidSpec:
+    return InvalidSpec(
+        Reason.MODEL_ID_TAKEN,
+        f"MonitoredModel {namesake} is older and has the same model id: make this one anew with a"
+        " spec.partnerModelId that no other model of the namespace has as its own or as its name",
     )
 
 

@@ -31,7 +31,7 @@ from modelwarden.reconcile.ports import (
     Manifest,
     Silence,
 )
-from modelwarden.resources.meta import LABEL_MODEL
+from modelwarden.resources.meta import LABEL_MODEL, MAX_MODEL_NAME
 from modelwarden.resources.monitoredmodel import parse
 from modelwarden.resources.report import StatusReport
 
@@ -56,14 +56,15 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
         (DEPLOYMENT, key.name),
     ]
     identities = selecting({LABEL_MODEL: key.name, LABEL_CONFIG: "identity"})
-    found, configs, pods = await asyncio.gather(
+    found, configs, pods, namesake = await asyncio.gather(
         asyncio.gather(*(cluster.get(kind, Key(key.namespace, name)) for kind, name in named)),
         cluster.list(CONFIG_MAP, key.namespace, labels=identities),
         cluster.list(POD, key.namespace, labels=selecting(pod_selector(key.name))),
+        _namesake(cluster, live),
     )
     children = {child_id(child): child for child in (*found, *configs) if child is not None}
     world = World(live=live, model=model, children=children, identities=tuple(configs), pods=tuple(pods))
-    return replace(world, claim_trouble=await _claim_trouble(cluster, world.claim))
+    return replace(world, namesake=namesake, claim_trouble=await _claim_trouble(cluster, world.claim))
 
 
 async def ask_store(cells: Cells, world: World, install: Install) -> StatusReport | Silence | None:
@@ -74,6 +75,31 @@ async def ask_store(cells: Cells, world: World, install: Install) -> StatusRepor
     meta = world.model.metadata
     cell_key = install.key_of(meta.namespace, meta.name, key_epoch(meta.annotations))
     return await cells.status(Key(meta.namespace, meta.name), cell_key)
+
+
+async def _namesake(cluster: Cluster, live: Manifest) -> str | None:
+    """The oldest other model with the same id, if it is older than this one."""
+    meta = live["metadata"]
+    called = str(live["spec"].get("partnerModelId") or meta["name"])
+    with_id = await cluster.list(MODEL, meta["namespace"], fields=f"spec.partnerModelId={_escaped(called)}")
+    named = await cluster.get(MODEL, Key(meta["namespace"], called)) if _may_be_a_name(called) else None
+    if named is not None and not named["spec"].get("partnerModelId"):
+        with_id = [*with_id, named]
+    oldest = min(with_id, key=_age, default=live)
+    return str(oldest["metadata"]["name"]) if _age(oldest) < _age(live) else None
+
+
+def _age(live: Manifest) -> tuple[str, str]:
+    return str(live["metadata"]["creationTimestamp"]), str(live["metadata"]["uid"])
+
+
+def _escaped(value: str) -> str:
+    """As the value of a field selector."""
+    return value.replace("\\", "\\\\").replace(",", "\\,").replace("=", "\\=")
+
+
+def _may_be_a_name(text: str) -> bool:
+    return len(text) <= MAX_MODEL_NAME and text.isascii() and text.replace("-", "a").isalnum()
 
 
 async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:

@@ -18,7 +18,9 @@ def child_id(manifest: Manifest) -> ChildId:
 
 @dataclass(frozen=True)
 class World:
-    """`report` is None when the store was not asked (there is none yet, or it is archived)."""
+    """`namesake` is an older model with the same id. `report` is None when the store was not asked (there is
+    none yet, or it is archived).
+    """
 
     live: Manifest
     model: MonitoredModel
@@ -26,6 +28,7 @@ class World:
     identities: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
     claim_trouble: str | None = None
+    namesake: str | None = None
     report: StatusReport | Silence | None = None
 
     def lean(self) -> "World":
