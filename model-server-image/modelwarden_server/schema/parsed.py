@@ -22,11 +22,15 @@ class TooManyRowsError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and what its timestamps may say. `latest` is microseconds since 1970."""
+    """What one request may hold, and what its timestamps may say. `latest` is microseconds since 1970.
+
+    `batch` is the batch of rows that name none themselves.
+    """
 
     rows: int
     string_length: int
     latest: int
+    batch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -41,4 +45,14 @@ class ParsedRows:
     places: Places
     truth: pa.RecordBatch
     truth_rows: Places
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParsedLabels:
+    """Labels that come without their inferences: `labels[i]` stood at `places[i]` in the request."""
+
+    total: int
+    labels: pa.RecordBatch
+    places: Places
     refused: dict[int, str] = field(default_factory=dict)

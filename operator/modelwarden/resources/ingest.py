@@ -23,8 +23,8 @@ class IngestLimits(ResourceModel):
     max_log_size: Quantity = "2Gi"
     """Most bytes that wait in the log for the tables; then requests are answered with 503. Default 2Gi."""
     max_columns: Annotated[int, Field(ge=1, le=100_000)] = 4000
-    """Most columns of a file, and most keys of a row; a file with more is answered with 413, a row with more
-    is refused. Default 4000."""
+    """Most columns of an uploaded file, counted as parquet does: a struct has one for each of its fields. A
+    file with more is answered with 413. Default 4000."""
     max_file_size: Quantity = "4Gi"
     """Largest part of an upload that is a file; a larger one is answered with 413. Default 4Gi."""
     max_decompressed_size: Quantity = "64Gi"
