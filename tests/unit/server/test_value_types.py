@@ -129,8 +129,7 @@ def test_a_series_is_held_in_microseconds_and_may_have_gaps_of_value() -> None:
         (
             "boxes",
             [[1, 2, 3, 4, 5]],
-            "boxes[0]: must be a list of six numbers: class_id, confidence, top_left_x, top_left_y, width,"
-            " height",
+            f"boxes[0]: must be a list of six numbers: {', '.join(BOX)}",
         ),
         ("boxes", [[0.5, 0, 0, 0, 0, 0]], "boxes[0].class_id: must be a whole number"),
         (
