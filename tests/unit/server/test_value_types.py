@@ -11,6 +11,7 @@ from hypothesis import given, settings
 
 from modelwarden_server.schema.compiled import compile_schema
 from modelwarden_server.schema.fast import FastParser
+from modelwarden_server.schema.lists import BOX
 from modelwarden_server.schema.parsed import Limits, ParsedRows
 from modelwarden_server.schema.parser import LabelParser, Parser
 from modelwarden_server.schema.slow import SlowParser
