@@ -31,6 +31,11 @@ class Deadline:
     at: float
     clock: Callable[[], float] = time.monotonic
 
+    @property
+    def left(self) -> float:
+        """Seconds until then, negative when it has passed."""
+        return self.at - self.clock()
+
     def check(self) -> None:
         """Raise QueryTooLargeError if it has passed."""
         if self.clock() > self.at:

@@ -1,0 +1,1 @@
+"""Questions as documented JSON, answered by a statement over the rows of the tables."""

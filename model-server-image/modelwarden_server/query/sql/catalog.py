@@ -1,0 +1,230 @@
+"""The columns that a question may name, and the innermost FROM that yields them.
+
+One of these is made for each statement: it notes which columns of which table are asked for, so that
+nothing else is read, and labels are only joined where a label is asked for. Names of attributes stay in
+Python; the statement knows columns as c0, c1, …
+
+What is derived when read: implicit attributes (1 - p, 1 where the class is this one), `inference_id` (a UUID
+made of the partner's id), and of an attribute of token likelihoods the columns `<name>_tokens` and
+`<name>_likelihoods`: the likeliest token of each step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modelwarden.resources.attributes import ValueType
+from modelwarden.resources.resolved import ResolvedAttribute
+from modelwarden_server.query.request import QueryError
+from modelwarden_server.query.sql.expression import Binder, Expression, Kind, Shape, combined
+from modelwarden_server.query.sql.kinds import instant_text, kind_of, shape_of
+from modelwarden_server.query.sql.model import TRUTHS, QueriedModel
+from modelwarden_server.query.sql.request import Source
+from modelwarden_server.query.sql.values import value_for
+from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, TRUTH_TIME
+
+ROWS = "rows"
+LABELS = "labels"
+PLACE = "place"
+"""A row's number in the order of its table, which the reader of the files adds."""
+INFERENCE_ID = "inference_id"
+_LATER = ("anomaly_score", "lime_importance", "shap_importance", "explainer_algorithm", "explainer_attribute")
+_BUILT_IN: dict[Source, dict[str, tuple[str, Kind]]] = {
+    "inference": {
+        INFERENCE_ID: (ROWS, Kind.TEXT),
+        ID: (ROWS, Kind.TEXT),
+        EVENT_TIME: (ROWS, Kind.TIME),
+        ARRIVAL_TIME: (ROWS, Kind.TIME),
+        BATCH: (ROWS, Kind.TEXT),
+        TRUTH_TIME: (LABELS, Kind.TIME),
+    },
+    "ground_truth": {
+        INFERENCE_ID: (LABELS, Kind.TEXT),
+        ID: (LABELS, Kind.TEXT),
+        TRUTH_TIME: (LABELS, Kind.TIME),
+        ARRIVAL_TIME: (LABELS, Kind.TIME),
+    },
+    "reference": {},
+}
+
+
+class Scope(Protocol):
+    """What names mean on one level of a query."""
+
+    def find(self, name: str) -> Expression | None:
+        """The column of that name, or None."""
+        ...
+
+    def names(self) -> list[str]:
+        """What `*` stands for."""
+        ...
+
+    def missing(self, name: str) -> str:
+        """Why there is no such column, as the end of a sentence."""
+        ...
+
+    def order(self) -> str | None:
+        """The column that has the order of the rows, where it is not the one in which they come."""
+        ...
+
+
+@dataclass
+class Catalog:
+    """The columns of one source, as one statement uses them."""
+
+    model: QueriedModel
+    source: Source
+    binder: Binder
+    used: dict[tuple[str, str], str] = field(default_factory=dict)
+    """The statement's name of each column that is read, by table and column."""
+
+    def find(self, name: str) -> Expression | None:
+        """See Scope."""
+        built_in = self._built_in.get(name)
+        if built_in is not None:
+            return self._special(name, *built_in)
+        attribute = self.model.by_name.get(name)
+        if attribute is not None and self._has(attribute):
+            return self._attribute(attribute)
+        return self._tokens(name)
+
+    def names(self) -> list[str]:
+        """See Scope."""
+        attributes = [a.name for a in self.model.attributes if self._has(a)]
+        return [name for name in self._built_in if name != BATCH or self.model.is_batch] + attributes
+
+    def missing(self, name: str) -> str:
+        """See Scope."""
+        if name in _LATER:
+            return f"{name} is not there: this model has no scores or explanations yet"
+        if name in self.model.by_name:
+            return f"{name} is not among the columns of {self.source}"
+        return f"there is no {name[:100]!r}"
+
+    def order(self) -> str | None:
+        """See Scope: joins give back rows in an order of their own."""
+        if self.source == "ground_truth":
+            return self.read(LABELS, PLACE)
+        return self.read(ROWS, PLACE) if self.columns(LABELS) else None
+
+    def read(self, table: str, column: str) -> str:
+        """The statement's name of a column, which will be read."""
+        return self.used.setdefault((table, column), f"c{len(self.used)}")
+
+    def columns(self, table: str) -> dict[str, str]:
+        """The columns to read of a table, and what the statement calls them."""
+        return {column: name for (owner, column), name in self.used.items() if owner == table}
+
+    def base(self) -> str:
+        """The FROM item that yields the columns asked for so far."""
+        if self.source == "ground_truth":
+            return self._newest_labels()
+        if not self.columns(LABELS):
+            return ROWS
+        # The key is read on both sides only when there is something to join.
+        left, right = self.read(ROWS, ID), self.read(LABELS, ID)
+        return f"(SELECT * FROM {ROWS} LEFT JOIN {self._newest_labels()} ON {left} = {right})"
+
+    @property
+    def _built_in(self) -> dict[str, tuple[str, Kind]]:
+        return _BUILT_IN["inference" if self.source == "enriched" else self.source]
+
+    def _has(self, attribute: ResolvedAttribute) -> bool:
+        return self.source != "ground_truth" or attribute.stage in TRUTHS
+
+    def _special(self, name: str, table: str, kind: Kind) -> Expression:
+        loose = frozenset({name})
+        if name == INFERENCE_ID:
+            return Expression(
+                f"CAST(CAST(md5({self.read(table, ID)}) AS UUID) AS VARCHAR)", kind, loose=loose
+            )
+        shape: Shape | None = instant_text if kind is Kind.TIME else None
+        return Expression(self.read(table, name), kind, loose=loose, shape=shape)
+
+    def _attribute(self, attribute: ResolvedAttribute) -> Expression:
+        origin = self.model.implied_by(attribute)
+        if origin is not None:
+            return self._implied(attribute, self._stored(origin), origin)
+        return self._stored(attribute)
+
+    def _stored(self, attribute: ResolvedAttribute) -> Expression:
+        of_labels = self.source != "reference" and attribute.stage in TRUTHS
+        name = self.read(LABELS if of_labels else ROWS, attribute.name)
+        # NaN is how pandas writes a missing number; answers treat it as one, too.
+        sql = f"nullif({name}, 'nan'::DOUBLE)" if attribute.value_type is ValueType.FLOAT else name
+        kind, shape = kind_of(attribute.value_type), shape_of(attribute.value_type)
+        return Expression(sql, kind, loose=frozenset({attribute.name}), shape=shape)
+
+    def _implied(self, attribute: ResolvedAttribute, of: Expression, origin: ResolvedAttribute) -> Expression:
+        if attribute.gt_class_link is None or attribute.stage not in TRUTHS:
+            return combined(f"(1 - {of.sql})", of.kind, of)
+        value = self.binder.bind(value_for(kind_of(origin.value_type), attribute.gt_class_link, origin.name))
+        return combined(f"CAST({of.sql} = {value} AS INTEGER)", Kind.INTEGER, of)
+
+    def _tokens(self, name: str) -> Expression | None:
+        for suffix, part, kind in (
+            ("_tokens", "token", Kind.TEXTS),
+            ("_likelihoods", "likelihood", Kind.NUMBERS),
+        ):
+            attribute = self.model.by_name.get(name.removesuffix(suffix)) if name.endswith(suffix) else None
+            if attribute is None or attribute.value_type is not ValueType.TOKEN_LIKELIHOODS:
+                continue
+            of = self._stored(attribute)
+            best = "list_reduce(m, lambda a, b: CASE WHEN b.likelihood > a.likelihood THEN b ELSE a END)"
+            picked = (
+                f"list_transform({of.sql}, lambda m: CASE WHEN len(m) = 0 THEN NULL ELSE {best}.{part} END)"
+            )
+            return Expression(picked, kind, loose=frozenset({name}))
+        return None
+
+    def _newest_labels(self) -> str:
+        """One row an id: its newest label by arrival, then by place in the table."""
+        key, arrival = self.read(LABELS, ID), self.read(LABELS, ARRIVAL_TIME)
+        place = self.read(LABELS, PLACE)
+        order = f"ORDER BY {arrival} DESC, {place} DESC"
+        return (
+            f"(SELECT * FROM {LABELS} WHERE {key} IS NOT NULL"
+            f" QUALIFY row_number() OVER (PARTITION BY {key} {order}) = 1)"
+        )
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The columns of a subquery."""
+
+    columns: dict[str, Expression]
+    """By the name that the subquery gave them."""
+
+    def find(self, name: str) -> Expression | None:
+        """See Scope."""
+        return self.columns.get(name)
+
+    def names(self) -> list[str]:
+        """See Scope."""
+        return list(self.columns)
+
+    def missing(self, name: str) -> str:
+        """See Scope."""
+        return f"the subquery selects no {name[:100]!r}"
+
+    def order(self) -> str | None:
+        """See Scope."""
+        return None
+
+
+def outputs_of(names: Sequence[str], expressions: Sequence[Expression], prefix: str) -> Outputs:
+    """A subquery's columns, called `prefix` and a number, as the level above sees them."""
+    return Outputs(
+        {
+            name: Expression(f"{prefix}{place}", one.kind, loose=frozenset({name}), shape=one.shape)
+            for place, (name, one) in enumerate(zip(names, expressions, strict=True))
+        }
+    )
+
+
+def found(scope: Scope, name: str, path: str) -> Expression:
+    """The column of that name. Raises QueryError."""
+    expression = scope.find(name)
+    if expression is None:
+        raise QueryError(f"{path}: {scope.missing(name)}")
+    return expression

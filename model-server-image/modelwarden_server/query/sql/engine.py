@@ -1,0 +1,147 @@
+"""DuckDB, held on a short leash: one instance a question, no files, no settings, bounded memory and time.
+
+What it gets is a statement of ours, values, and readers of Arrow batches; what it gives are plain rows. It is
+imported with the first question: a store that is not asked does not pay for it.
+"""
+
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelwarden_server.query.request import QueryError
+from modelwarden_server.query.scan import Deadline, QueryTooLargeError
+from modelwarden_server.query.sql.reading import TableRows
+
+if TYPE_CHECKING:
+    import duckdb
+
+_ROWS_AT_ONCE = 256
+TOO_LONG = "the query takes too long: narrow the filter, or ask for fewer columns"
+TOO_LARGE = "the query needs more memory than one may take: narrow the filter, group by less, or set a sample"
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    """What one question may take: bytes of memory and temporary files, threads; rows, bytes of an answer."""
+
+    memory: int = 192 << 20
+    temporary: int = 1 << 30
+    threads: int = 1
+    rows: int = 100_000
+    answer: int = 64 << 20
+
+
+DEFAULT_LIMITS = EngineLimits()
+Encode = Callable[[tuple[Any, ...]], bytes]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Rows of an answer as they are sent; `more` says that there would be others."""
+
+    rows: list[bytes]
+    more: bool
+
+
+def run(
+    sql: str,
+    values: Sequence[object],
+    tables: Mapping[str, TableRows],
+    deadline: Deadline,
+    encode: Encode,
+    limits: EngineLimits = DEFAULT_LIMITS,
+) -> Found:
+    """Run one statement; `encode` makes bytes of a row.
+
+    Raises QueryError, QueryTooLargeError, or what reading a table raised.
+    """
+    import duckdb
+
+    with _connection(limits) as connection, _interrupted(connection, deadline) as late:
+        try:
+            for name, table in tables.items():
+                connection.register(name, table)
+            connection.execute(sql, list(values))
+            return _fetched(connection, encode, limits)
+        except duckdb.Error as error:
+            for table in tables.values():
+                if table.failed is not None:
+                    raise table.failed from None
+            if late.is_set():
+                raise QueryTooLargeError(TOO_LONG) from None
+            raise _told(error) from error
+
+
+def _told(error: "duckdb.Error") -> Exception:
+    import duckdb
+
+    match error:
+        case duckdb.OutOfMemoryException():
+            return QueryTooLargeError(TOO_LARGE)
+        case duckdb.OutOfRangeException() | duckdb.ConversionException():
+            # Its text holds values of rows.
+            return QueryError("a result is outside of what a number can hold: calculate with smaller numbers")
+        case _:
+            return error
+
+
+@contextmanager
+def _connection(limits: EngineLimits) -> "Iterator[duckdb.DuckDBPyConnection]":
+    import duckdb
+
+    with tempfile.TemporaryDirectory(prefix="modelwarden-query-") as folder:
+        connection = duckdb.connect(
+            ":memory:",
+            config={
+                "memory_limit": f"{limits.memory}B",
+                "threads": str(limits.threads),
+                "temp_directory": folder,
+                "max_temp_directory_size": f"{limits.temporary}B",
+                "autoload_known_extensions": "false",
+                "autoinstall_known_extensions": "false",
+                "python_enable_replacements": "false",
+            },
+        )
+        try:
+            # Last, and in this order: without access the temporary folder could not be named any more.
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            yield connection
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _interrupted(connection: "duckdb.DuckDBPyConnection", deadline: Deadline) -> Iterator[threading.Event]:
+    """Stop the connection's work when the deadline has passed; the event tells that it has."""
+    late, done = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(max(0.0, min(deadline.left, 1.0))):
+            if deadline.left <= 0:
+                late.set()
+                connection.interrupt()
+                done.wait(0.05)
+
+    watcher = threading.Thread(target=watch, name="query-deadline", daemon=True)
+    watcher.start()
+    try:
+        yield late
+    finally:
+        done.set()
+        watcher.join()
+
+
+def _fetched(connection: "duckdb.DuckDBPyConnection", encode: Encode, limits: EngineLimits) -> Found:
+    rows: list[bytes] = []
+    size = 0
+    while piece := connection.fetchmany(_ROWS_AT_ONCE):
+        for row in piece:
+            if len(rows) == limits.rows or size > limits.answer:
+                return Found(rows, more=True)
+            rows.append(encode(row))
+            size += len(rows[-1])
+    return Found(rows, more=False)

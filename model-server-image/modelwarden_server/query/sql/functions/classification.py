@@ -1,0 +1,203 @@
+"""Scores of a classifier, over the rows that have a prediction and a label.
+
+Without `Multiclass` in its name a score looks at one predicted probability: positive from `threshold` on (the
+model's own if none, or null, is given). With it, a row's predicted class is the one of the greatest
+probability, the first by position in a tie, and the score is that of one class against the others.
+`accuracyRateMulticlass` without `predicted_property` is the share of all rows whose class is right.
+
+A rate that would divide by nothing is null. AUC is exact: the share of pairs of a positive and a negative row
+in the right order, ties counting half (Mann and Whitney).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from modelwarden.resources.attributes import Stage
+from modelwarden_server.query.sql.arguments import Arguments
+from modelwarden_server.query.sql.expression import (
+    NUMERIC,
+    Expression,
+    Kind,
+    aggregated,
+    combined,
+    number_of,
+)
+from modelwarden_server.query.sql.functions.transforms import label_of_greatest
+from modelwarden_server.query.sql.model import TRUTHS
+from modelwarden_server.query.sql.request import Property
+from modelwarden_server.query.sql.values import value_for
+
+_TRUTH_KINDS = NUMERIC | {Kind.TEXT}
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Whether a row is predicted positive and whether it is; null where one of them is not known."""
+
+    predicted: Expression
+    actual: Expression
+
+    def cell(self, predicted: bool, actual: bool) -> str:
+        said = self.predicted.sql if predicted else f"NOT {self.predicted.sql}"
+        true = self.actual.sql if actual else f"NOT {self.actual.sql}"
+        return f"count(*) FILTER (WHERE {said} AND {true})"
+
+    @property
+    def counts(self) -> dict[str, str]:
+        return {
+            "TP": self.cell(predicted=True, actual=True),
+            "FP": self.cell(predicted=True, actual=False),
+            "TN": self.cell(predicted=False, actual=False),
+            "FN": self.cell(predicted=False, actual=True),
+        }
+
+    def rate(self, formula: str) -> str:
+        """A formula over {TP}, {FP}, {TN} and {FN}."""
+        return f"({formula.format(**self.counts)})"
+
+
+_RATES: Final = {
+    "true_positive_rate": "{TP} / nullif({TP} + {FN}, 0)",
+    "false_positive_rate": "{FP} / nullif({FP} + {TN}, 0)",
+    "true_negative_rate": "{TN} / nullif({FP} + {TN}, 0)",
+    "false_negative_rate": "{FN} / nullif({TP} + {FN}, 0)",
+    "accuracy_rate": "({TP} + {TN}) / nullif({TP} + {FP} + {TN} + {FN}, 0)",
+    "balanced_accuracy_rate": "({TP} / nullif({TP} + {FN}, 0) + {TN} / nullif({FP} + {TN}, 0)) / 2",
+    "precision": "{TP} / nullif({TP} + {FP}, 0)",
+    "f1": "2 * {TP} / nullif(2 * {TP} + {FP} + {FN}, 0)",
+}
+_COUNTS: Final = {
+    "true_positive": "{TP}",
+    "false_positive": "{FP}",
+    "true_negative": "{TN}",
+    "false_negative": "{FN}",
+}
+_SINGLE: Final = {
+    "truePositiveRate": "true_positive_rate",
+    "falsePositiveRate": "false_positive_rate",
+    "trueNegativeRate": "true_negative_rate",
+    "falseNegativeRate": "false_negative_rate",
+    "accuracyRate": "accuracy_rate",
+    "balancedAccuracyRate": "balanced_accuracy_rate",
+    "f1": "f1",
+    "precision": "precision",
+    "recall": "true_positive_rate",
+    "sensitivity": "true_positive_rate",
+    "specificity": "true_negative_rate",
+}
+
+
+def _binary(arguments: Arguments) -> _Judged:
+    name, predicted = _prediction(arguments)
+    actual = _truth(arguments, name)
+    threshold = arguments.number("threshold", -1e300, 1e300, arguments.level.model.threshold)
+    place = arguments.bind(float(threshold))
+    return _Judged(combined(f"({number_of(predicted)} >= {place})", Kind.BOOLEAN, predicted), actual)
+
+
+def _one_class(arguments: Arguments) -> _Judged:
+    name, _ = _prediction(arguments)
+    arguments.raw("threshold")  # the documented client sends one with every score
+    greatest = _greatest(arguments)
+    of_class = combined(f"({greatest.sql} = {arguments.bind(name)})", Kind.BOOLEAN, greatest)
+    return _Judged(of_class, _truth(arguments, name))
+
+
+def _prediction(arguments: Arguments) -> tuple[str, Expression]:
+    named = arguments.level.model.prediction()
+    return arguments.property("predicted_property", None if named is None else named.name, NUMERIC)
+
+
+def _greatest(arguments: Arguments) -> Expression:
+    """The name of the predicted attribute with the greatest value."""
+    names = [a.name for a in arguments.level.model.predictions]
+    columns = [arguments.level.expression(Property(name, arguments.path)) for name in names]
+    return label_of_greatest(arguments, names, columns)
+
+
+def _truth(arguments: Arguments, prediction: str) -> Expression:
+    """Whether the truth is the class of that prediction."""
+    model = arguments.level.model
+    linked = model.truth_of(prediction)
+    name, truth = arguments.property(
+        "ground_truth_property", None if linked is None else linked.name, _TRUTH_KINDS
+    )
+    attribute, predicted = model.by_name.get(name), model.by_name.get(prediction)
+    if attribute is not None and attribute.stage is Stage.GROUND_TRUTH_CLASS:
+        link = None if predicted is None else predicted.gt_class_link
+        if link is None:
+            raise arguments.error("ground_truth_property", f"{name} has no class that is {prediction}'s")
+        value = arguments.bind(value_for(truth.kind, link, name))
+        return combined(f"({truth.sql} = {value})", Kind.BOOLEAN, truth)
+    if attribute is not None and attribute.stage not in TRUTHS:
+        raise arguments.error("ground_truth_property", f"{name} is {attribute.stage}, no ground truth")
+    if truth.kind is Kind.TEXT:
+        known = f"CASE lower({truth.sql}) WHEN '1' THEN true WHEN 'true' THEN true"
+        return combined(f"({known} WHEN '0' THEN false WHEN 'false' THEN false END)", Kind.BOOLEAN, truth)
+    return combined(f"({number_of(truth)} = 1)", Kind.BOOLEAN, truth)
+
+
+def _struct(
+    formulas: Mapping[str, str], judged: Callable[[Arguments], _Judged]
+) -> Callable[[Arguments], Expression]:
+    def function(arguments: Arguments) -> Expression:
+        of = judged(arguments)
+        fields = ", ".join(f"'{name}': {of.rate(formula)}" for name, formula in formulas.items())
+        return aggregated(f"{{{fields}}}", Kind.OBJECT, of.predicted, of.actual)
+
+    return function
+
+
+def _single(formula: str, judged: Callable[[Arguments], _Judged]) -> Callable[[Arguments], Expression]:
+    def function(arguments: Arguments) -> Expression:
+        of = judged(arguments)
+        return aggregated(of.rate(formula), Kind.NUMBER, of.predicted, of.actual)
+
+    return function
+
+
+def _accuracy_of_all(arguments: Arguments) -> Expression:
+    if arguments.has("predicted_property"):
+        return _single(_RATES["accuracy_rate"], _one_class)(arguments)
+    arguments.raw("threshold")
+    arguments.raw("ground_truth_property")
+    model, greatest = arguments.level.model, _greatest(arguments)
+    right, parts = [], [greatest]
+    for prediction in model.predictions:
+        actual = _truth(arguments, prediction.name)
+        right.append(
+            f"WHEN {greatest.sql} = {arguments.bind(prediction.name)} THEN CAST({actual.sql} AS INTEGER)"
+        )
+        parts.append(actual)
+    return aggregated(f"avg(CASE {' '.join(right)} END)", Kind.NUMBER, *parts)
+
+
+def _auc(arguments: Arguments) -> Expression:
+    name, predicted = _prediction(arguments)
+    actual = _truth(arguments, name)
+    arguments.raw("threshold")
+    aggregated("", Kind.NUMBER, predicted, actual)  # refuses aggregates before they get into a window
+    score, positive = number_of(predicted), actual.sql
+    scored = f"({score} IS NOT NULL AND {positive} IS NOT NULL)"
+    beside = arguments.level.beside
+    rank = beside(f"rank() OVER ({{over}}, {scored} ORDER BY {score})")
+    ties = beside(f"count(*) OVER ({{over}}, {scored}, {score})")
+    positives = f"count(*) FILTER (WHERE {scored} AND {positive})"
+    negatives = f"count(*) FILTER (WHERE {scored} AND NOT {positive})"
+    ranks = f"sum({rank} + ({ties} - 1) / 2) FILTER (WHERE {scored} AND {positive})"
+    above = f"({ranks} - {positives} * ({positives} + 1) / 2)"
+    pairs = f"nullif(CAST({positives} AS DOUBLE) * {negatives}, 0)"
+    return aggregated(f"({above} / {pairs})", Kind.NUMBER, predicted, actual)
+
+
+CLASSIFICATION: Final[Mapping[str, Callable[[Arguments], Expression]]] = {
+    "confusionMatrix": _struct(_COUNTS, _binary),
+    "confusionMatrixRate": _struct(_RATES, _binary),
+    "confusionMatrixMulticlass": _struct(_COUNTS, _one_class),
+    "confusionMatrixRateMulticlass": _struct(_RATES, _one_class),
+    **{name: _single(_RATES[rate], _binary) for name, rate in _SINGLE.items()},
+    **{f"{name}Multiclass": _single(_RATES[rate], _one_class) for name, rate in _SINGLE.items()},
+    "accuracyRateMulticlass": _accuracy_of_all,
+    "auc": _auc,
+}
