@@ -11,7 +11,10 @@ from starlette.types import ASGIApp
 
 from modelwarden_server.auth import Authenticated
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.batches import BatchRoom
+from modelwarden_server.door.files import FileRoom
 from modelwarden_server.door.health import HealthRoom
+from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
 from modelwarden_server.door.references import ReferenceRoom
 from modelwarden_server.query.room import AnswerRoom
@@ -24,13 +27,14 @@ class Rooms:
     """The rooms of a store whose requests must not be dropped when the process ends."""
 
     inferences: InferenceRoom
+    files: FileRoom
     references: ReferenceRoom
     answers: AnswerRoom
 
     @property
     def busy(self) -> int:
         """Requests being worked on."""
-        return self.inferences.busy + self.references.busy + self.answers.busy
+        return self.inferences.busy + self.files.busy + self.references.busy + self.answers.busy
 
 
 def furnish(cell: Cell) -> Rooms:
@@ -38,8 +42,18 @@ def furnish(cell: Cell) -> Rooms:
     inferences, answers = InferenceRoom(cell), AnswerRoom(cell)
     references = ReferenceRoom(cell, answers.reference_changed)
     answers.compare_with(references)
-    cell.rooms += [HealthRoom(cell), inferences, references, answers]
-    return Rooms(inferences, references, answers)
+
+    async def settle() -> None:
+        await inferences.settle()
+        await files.settle()
+
+    batches = BatchRoom(cell, settle, lambda: references.datasets().all())
+    images = ImageRoom(cell)
+    files = FileRoom(cell, images, batches.shut)
+    inferences.shut = batches.shut
+    # The more particular paths first.
+    cell.rooms += [HealthRoom(cell), files, images, batches, inferences, references, answers]
+    return Rooms(inferences, files, references, answers)
 
 
 def store_app(cell: Cell) -> ASGIApp:

@@ -75,6 +75,8 @@ def _cut_list(held: bytes, *, last: bool) -> tuple[bytes, bytes, bool]:
     if not len(between):
         return b"", held, False
     end = int(marks.place[between[-1]])
+    if not held[:end].strip(_BLANK):
+        raise UnreadableFileError("the file is not JSON: a row is missing before a comma")
     return b"[" + held[:end] + b"]", held[end + 1 :], False
 
 

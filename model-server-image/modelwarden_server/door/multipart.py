@@ -38,14 +38,15 @@ class TooLargeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class FormLimits:
-    """What one request may hold, and what must stay free on the volume: `reserve` bytes or that share of it,
-    whichever is less.
+    """What one request and each of its files may hold, and what must stay free on the volume: `reserve` bytes
+    or that share of it, whichever is less.
     """
 
     body_bytes: int
     files: int
     reserve: int
     reserve_share: float = 0.05
+    file_bytes: int = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ class FormReceiver:
         self._part = _Part()
         self._parts += 1
         if self._parts > self._limits.files + _SMALL_PARTS:
-            raise MultipartError(f"the form has more than {self._limits.files + _SMALL_PARTS} parts")
+            raise TooLargeError(f"the form has more than {self._limits.files + _SMALL_PARTS} parts")
 
     def _header_begin(self) -> None:
         self._header = bytearray()
@@ -160,7 +161,7 @@ class FormReceiver:
         if self._part.name not in self._wanted:
             return
         if len(self.files) == self._limits.files:
-            raise MultipartError(
+            raise TooLargeError(
                 f"at most {self._limits.files} files go into one request: send the rest in another"
             )
         self._part.out = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by its reader
@@ -176,6 +177,11 @@ class FormReceiver:
                 )
             part.field += data[start:end]
             return
+        if part.size > self._limits.file_bytes:
+            raise TooLargeError(
+                f"the part {part.name} is larger than {self._limits.file_bytes} bytes"
+                " (ingest.limits.maxFileSize): send several smaller"
+            )
         piece = memoryview(data)[start:end]
         if len(part.head) < _HEAD:
             part.head += bytes(piece[: _HEAD - len(part.head)])

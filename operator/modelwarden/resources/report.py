@@ -79,6 +79,13 @@ class ReferenceReport(Report):
     closed_at: datetime | None = None
 
 
+class BatchReport(Report):
+    """The batches of a batch model: how many still take rows, how many are closed."""
+
+    open: int = 0
+    closed: int = 0
+
+
 class FeatureDrift(Report):
     """One attribute's drift in the window."""
 
@@ -124,6 +131,7 @@ class StatusReport(Report):
     reference: tuple[ReferenceReport, ...] = ()
     active_reference: str | None = None
     drift: DriftReport | None = None
+    batches: BatchReport | None = None
 
     def to_json(self) -> bytes:
         """The report as camelCase JSON."""
