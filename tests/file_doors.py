@@ -15,6 +15,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
+from starlette.types import ASGIApp
 
 from modelwarden.resources.report import StatusReport
 from modelwarden_server.apps import furnish, store_app
@@ -40,6 +41,7 @@ class FileDoor:
 
     cell: Cell
     client: httpx.AsyncClient
+    app: ASGIApp
 
     @property
     def model(self) -> str:
@@ -62,6 +64,30 @@ class FileDoor:
         counts = body["counts"]
         assert counts["total"] == counts["success"] + counts["failure"]
         return counts["success"], counts["failure"], [f["message"] for f in body["failures"]]
+
+    async def hang_up(self, pieces: list[bytes]) -> int | None:
+        """A client that sends this much of an upload and goes; the status that nobody hears."""
+        told: list[int] = []
+        messages = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+        messages.append({"type": "http.disconnect"})
+        left = iter(messages)
+
+        async def receive() -> Any:
+            return next(left, messages[-1])
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                told.append(message["status"])
+
+        headers = [(b"authorization", KEY.encode()), (b"content-type", b"multipart/form-data; boundary=b")]
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": f"{self.model}/inferences/file",
+            "headers": headers,
+        }
+        await self.app({**scope, "query_string": b"", "raw_path": b"", "http_version": "1.1"}, receive, send)
+        return told[0] if told else None
 
     async def post(self, *rows: Any) -> list[int]:
         answer = await self.client.post(f"{self.model}/inferences", content=census.body(*rows))
@@ -97,13 +123,14 @@ async def open_file_door(folder: Path, *, pace: float = 0.02, **spec: Any) -> As
     settings = SettingsHolder(census.settings(attributes=attributes, **spec), KEY)
     cell = Cell(identity, settings, folder, Pace(seconds=pace), clock=lambda: NOON)
     rooms = furnish(cell)
-    transport = httpx.ASGITransport(app=store_app(cell), raise_app_exceptions=False)
+    app = store_app(cell)
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     headers = {"Authorization": KEY}
     async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as client:
         cell.start()
         try:
             await eventually(lambda: cell.unready() is None)
-            yield FileDoor(cell, client)
+            yield FileDoor(cell, client, app)
             await eventually(lambda: rooms.busy == 0)
         finally:
             cell.close(20)
