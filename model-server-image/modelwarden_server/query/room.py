@@ -19,14 +19,16 @@ from modelwarden_server.analysis.profile_format import from_json
 from modelwarden_server.cell import Cell
 from modelwarden_server.query.drift_answer import Files, Sources, files_of
 from modelwarden_server.query.folding import ROWS_ONLY, Folder
+from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.http import QueryDoor
-from modelwarden_server.query.series import DriftCollector
+from modelwarden_server.query.questions import Questions
+from modelwarden_server.query.series import DriftCollector, query_seconds
 from modelwarden_server.query.status import DriftWatch
 from modelwarden_server.store.artefacts import ArtefactStore
 from modelwarden_server.store.datasets import Dataset
+from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.reference import ReferenceStore
 from modelwarden_server.store.store import Store
-from modelwarden_server.store.writer import CommitListener
 from modelwarden_server.web import Refusal
 
 BARRIER_SECONDS = 5.0
@@ -54,6 +56,14 @@ class ChosenProfile:
         """The dataset to compare with, once it has a profile."""
         return self.keeper.datasets().active(self.settings().reference_ref)
 
+    def closed_dataset(self) -> Dataset | None:
+        """The dataset to compare with, profiled or not: the one that the settings name, else the one closed
+        last.
+        """
+        wanted = self.settings().reference_ref
+        found = [d for d in self.keeper.datasets().all() if not d.is_open and wanted in (None, d.name)]
+        return max(found, key=lambda d: d.closed_at or d.created_at, default=None)
+
     def compared(self, profile_hash: str) -> str | None:
         """The name of the dataset that has this profile."""
         found = [d for d in self.keeper.datasets().all() if d.profile_hash == profile_hash]
@@ -80,7 +90,10 @@ class AnswerRoom:
         self._chosen: ChosenProfile | None = None
         self._folder: Folder | None = None
         self._watch = DriftWatch()
-        self._door = QueryDoor(cell.identity, self._sources)
+        self._questions = Questions(cell, self._reached, self._reference)
+        self._door = QueryDoor(
+            cell.identity, self._sources, self._questions.sources, query_seconds(cell.metrics.registry)
+        )
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
         self._stored = frozenset(column.name for column in cell.schema.data)
         cell.metrics.registry.register(DriftCollector(self._drift))
@@ -141,9 +154,10 @@ class AnswerRoom:
         store, folder, chosen = self._cell.store, self._folder, self._chosen
         if folder is None or chosen is None:
             raise Refusal(503, "the cell is starting", retry_after=2)
-        complete = store.writer.flush(BARRIER_SECONDS) and folder.reach(BARRIER_SECONDS)
+        self._questions.settled()
+        complete = folder.reach(BARRIER_SECONDS)
         live, dataset = folder.live, chosen.dataset()
-        if live is None:
+        if live is None or not complete:
             raise Refusal(503, "the partials are catching up with the tables", retry_after=5)
         table = store.tables.inferences
         names, rows = [file.name for file in table.files], table.rows
@@ -154,8 +168,18 @@ class AnswerRoom:
             generation=live if current else None,
             inferences=files_of(table.folder, names, rows, table.schema),
             reference=None if dataset is None else self._reference_files(chosen, dataset),
-            complete=complete,
         )
+
+    def _reached(self, timeout: float) -> Generation | None:
+        """The partials, if they hold all that is in the tables now, or soon do."""
+        folder = self._folder
+        return folder.live if folder is not None and folder.reach(timeout) else None
+
+    def _reference(self) -> Files | None:
+        """The dataset to compare with, as soon as it is closed."""
+        chosen = self._chosen
+        dataset = None if chosen is None else chosen.closed_dataset()
+        return None if chosen is None or dataset is None else self._reference_files(chosen, dataset)
 
     def _reference_files(self, chosen: ChosenProfile, dataset: Dataset) -> Files:
         datasets = chosen.keeper.datasets()

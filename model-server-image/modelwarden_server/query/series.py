@@ -6,12 +6,14 @@ too. Names of attributes are labels, values of rows never are.
 
 from collections.abc import Callable, Iterator, Sequence
 
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from modelwarden.resources.report import DriftReport, FeatureDrift
 
 MAX_FEATURES = 50
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _PREDICTED = "PREDICTED_VALUE"
 
 
@@ -40,6 +42,17 @@ class DriftCollector(Collector):
                 families["threshold"].add_metric(labels, feature.threshold)
                 families["drifted"].add_metric(labels, float(feature.drifted))
         yield from families.values()
+
+
+def query_seconds(registry: CollectorRegistry) -> Histogram:
+    """How long questions took, the wait for their turn included."""
+    return Histogram(
+        "modelwarden_query_seconds",
+        "Seconds from a question to its answer, by kind of question and status.",
+        ["kind", "status"],
+        buckets=_SECONDS,
+        registry=registry,
+    )
 
 
 def shown_features(features: Sequence[FeatureDrift]) -> list[FeatureDrift]:

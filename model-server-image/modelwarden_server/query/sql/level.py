@@ -266,8 +266,8 @@ class SelectLevel:
             terms.append(f"{term} {direction} NULLS LAST")
         # Groups come in no order of their own, and pages of an answer must fit together.
         keys = [f"{self._k(place)} ASC NULLS LAST" for place in range(len(self._keys))]
-        place = None if self.grouped else self.scope.order()
-        terms += keys if place is None else [place]
+        natural = None if self.grouped else self.scope.order()
+        terms += keys if natural is None else [natural]
         return f" ORDER BY {', '.join(terms)}" if terms else ""
 
     def _ordered_by(self, of: Property | Alias) -> Expression:
