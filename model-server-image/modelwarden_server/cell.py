@@ -23,10 +23,11 @@ from modelwarden_server.log.protocol import LogDamagedError
 from modelwarden_server.metrics import Metrics
 from modelwarden_server.schema.compiled import CompiledSchema, compile_schema
 from modelwarden_server.settings import SettingsHolder
+from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.lock import VolumeHeldError, VolumeLock, take_lock
 from modelwarden_server.store.store import Store
 from modelwarden_server.store.verify import TableDamagedError
-from modelwarden_server.store.writer import DEFAULT_PACE, CommitListener, Pace
+from modelwarden_server.store.writer import DEFAULT_PACE, Pace
 from modelwarden_server.web import Refusal
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ class Cell:
             if listener is not None:
                 store.writer.listen(listener)
         store.writer.observe(self.metrics.committed)
-        store.writer.start()
+        store.start()
         self._store = store
         if not self._stopping.is_set():
             self.phase, self.reason = Phase.READY, None

@@ -22,9 +22,9 @@ from modelwarden_server.door.reference_rows import reference_schema
 from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.artefacts import ArtefactStore
+from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.reference import ReferenceStore
 from modelwarden_server.store.store import Folders, Store
-from modelwarden_server.store.writer import CommitListener
 from modelwarden_server.web import Refusal
 
 LIMITS = FormLimits(body_bytes=4 << 30, files=64, reserve=256 << 20)

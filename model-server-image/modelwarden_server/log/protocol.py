@@ -14,8 +14,8 @@ from typing import Protocol
 class Kind(enum.IntEnum):
     """What a record is: rows of a table, a file of such rows, a batch that was closed, a request to forget.
 
-    INFERENCES and GROUND_TRUTH hold rows as an Arrow IPC message; FILE, BATCH and FORGET hold JSON: the staged
-    file (`store.staged`), the batch, the number of the request.
+    INFERENCES and GROUND_TRUTH hold rows as an Arrow IPC message; FILE, BATCH and FORGET hold JSON: the
+    staged file (`store.staged`), the batch, the name of the request.
     """
 
     INFERENCES = 1

@@ -20,11 +20,13 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.schema.compiled import EVENT_TIME
 from modelwarden_server.store.delta import TableFile
+from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.partials import PartialTable, drop_partials
 
 log = logging.getLogger(__name__)
 
 _BEHIND = 8
+_NEVER_ASKED = 1 << 62
 ROWS_ONLY = "rows"
 """The name of partials that count rows alone, while there is no profile."""
 
@@ -118,6 +120,25 @@ class Folder:
                 self._take(version, batches)
         except Exception as error:  # noqa: BLE001 - the writer must not stop for the sake of an answer
             self.problem = self._told(error)
+
+    def behind(self, version: int) -> None:
+        """See CommitListener: the thread catches up from the table."""
+        del version
+        self._wake.set()
+
+    def fold_truth(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
+        """See CommitListener: labels are not folded."""
+
+    def behind_truth(self, version: int) -> None:
+        """See CommitListener: labels are not folded."""
+
+    def settled(self) -> Settled:
+        """See CommitListener: what is in the partials on the disk."""
+        live = self._live
+        return Settled(-1 if live is None else live.table.folded, _NEVER_ASKED)
+
+    def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
+        """See CommitListener: what was folded stays."""
 
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the table now is in the live partials; False if that takes too long."""

@@ -137,6 +137,7 @@ class AnswerRoom:
 
     def close(self) -> None:
         """See Room."""
+        self._door.engine.close()
         if self._folder is not None:
             self._folder.stop()
 

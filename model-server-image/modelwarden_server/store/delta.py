@@ -142,8 +142,8 @@ class AppendTable:
         return list(files[bisect_right(files, since, key=lambda f: f.version) :])
 
     def stage(self, batches: Iterable[pa.RecordBatch], origin: int | None = None) -> DataFile:
-        """Write one data file and sync it, without committing it: for streams too large to hold. Rows that are
-        new are staged within `turn`, so that the file is named for the version it is committed as.
+        """Write one data file and sync it, without committing it: for streams too large to hold. New rows are
+        staged within `turn`, so that the file is named for the version it is committed as.
 
         `origin` is the version that first added the rows, when they are written anew.
         """
@@ -151,8 +151,8 @@ class AppendTable:
         return write_parquet(self.folder, name, batches, self.schema, self._plain)
 
     def link(self, path: Path, file: DataFile) -> DataFile:
-        """Bring a complete and synced file from elsewhere on the volume into the folder, to be committed within
-        the same `turn`.
+        """Bring a complete and synced file from elsewhere on the volume into the folder, to be committed
+        within the same `turn`.
 
         The file stays where it is as well. Raises OSError.
         """

@@ -1,8 +1,10 @@
 """What became of every row, counted so that at any moment the sum is right.
 
-acknowledged = stored + waiting + rejected later + sampled out. Rows are counted as acknowledged by the
-log's thread when they are durable, before the writer can see them, and as stored by the writer when their
-commit is durable: both under one lock, so no reader ever sees a row in two places or in none. Nothing is
+acknowledged = stored + waiting + rejected later + sampled out. Rows that were removed from the tables since,
+for their age or on request, stay counted as stored and are told as `retired` and `forgotten`. Rows are
+counted as acknowledged by the log's thread when they are durable, before the writer can see them, and as
+stored by the writer when their commit is durable: both under one lock, so no reader ever sees a row in two
+places or in none. Nothing is
 rejected later on a volume's log, because ids are asked before it. Must not do input or output.
 """
 
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from modelwarden_server.log.protocol import Kind, Record
+from modelwarden_server.store.staged import StagedFile
 
 _MINUTE = 60_000_000
 _HOUR = 60 * _MINUTE
@@ -29,8 +32,19 @@ class Totals:
     refused: int = 0
     repeated: int = 0
     labels: int = 0
+    labels_stored: int = 0
+    labels_waiting: int = 0
+    labels_repeated: int = 0
+    labels_sampled_out: int = 0
+    retired: int = 0
+    forgotten: int = 0
     newest_arrival: int | None = None
     newest_event: int | None = None
+
+    @property
+    def labels_on_their_way(self) -> int:
+        """Labels that are in the log and not yet in the table."""
+        return self.labels - self.labels_stored
 
     @property
     def balanced(self) -> bool:
@@ -75,6 +89,12 @@ class Ledger:
                 newest_event=_later(t.newest_event, newest_event),
             )
 
+    def labels_stored(self, rows: int) -> None:
+        """Labels that were in the log are in the table now."""
+        with self._lock:
+            t = self._totals
+            self._totals = replace(t, labels_stored=t.labels_stored + rows)
+
     def refused(self, rows: int) -> None:
         """Rows were answered with an error."""
         with self._lock:
@@ -84,6 +104,21 @@ class Ledger:
         """Rows had been taken in before, with the same data."""
         with self._lock:
             self._totals = replace(self._totals, repeated=self._totals.repeated + rows)
+
+    def labels_waiting(self, labels: int) -> None:
+        """So many labels in the table wait for an inference that has not been seen."""
+        with self._lock:
+            self._totals = replace(self._totals, labels_waiting=labels)
+
+    def labels_left(self, repeated: int, sampled_out: int) -> None:
+        """Labels were acknowledged and not stored: known with the same data, or left out by sampling."""
+        with self._lock:
+            t = self._totals
+            self._totals = replace(
+                t,
+                labels_repeated=t.labels_repeated + repeated,
+                labels_sampled_out=t.labels_sampled_out + sampled_out,
+            )
 
     def arrived(self, minute: int, rows: int) -> None:
         """Rows that arrived in a minute (since 1970), for `last_hour`."""
@@ -98,7 +133,9 @@ class Ledger:
 
     def _durable(self, record: Record) -> None:
         t = self._totals
-        if record.kind is Kind.GROUND_TRUTH:
+        if record.kind in (Kind.BATCH, Kind.FORGET):
+            return
+        if record.kind is Kind.GROUND_TRUTH or is_file_of_labels(record):
             self._totals = replace(t, labels=t.labels + record.rows)
             return
         self._totals = replace(
@@ -115,6 +152,11 @@ class Ledger:
         if len(self._minutes) > 180:
             oldest = int(self._clock() // 60) - 60
             self._minutes = {m: n for m, n in self._minutes.items() if m > oldest}
+
+
+def is_file_of_labels(record: Record) -> bool:
+    """Whether the record names a staged file with rows of the table of labels."""
+    return record.kind is Kind.FILE and StagedFile.decode(record.payload).table == "ground_truth"
 
 
 def _later(a: int | None, b: int | None) -> int | None:

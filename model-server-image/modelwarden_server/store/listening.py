@@ -54,7 +54,7 @@ class CommitListener(Protocol):
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
         """Rows of these slices (event time in whole five minutes since 1970) or batches are about to be
-        removed for their age. Seal their partials, durably, before this returns; raise to prevent the removal.
+        removed for their age. Seal their partials, durably, before this returns; raise to prevent that.
         Called by the thread of maintenance, and again if the removal did not come about.
         """
         ...

@@ -11,8 +11,7 @@ import msgspec
 import pyarrow as pa
 
 from modelwarden_server.log.protocol import Kind, Log, Record
-from modelwarden_server.schema.compiled import ARRIVAL_TIME, GENERATION, IDENTITY, INSTANT, CompiledSchema
-from modelwarden_server.schema.digest import Words, unpacked
+from modelwarden_server.schema.compiled import ARRIVAL_TIME, GENERATION, INSTANT, CompiledSchema
 from modelwarden_server.store.staged import StagedFile
 
 MOST_ROWS = 100_000
@@ -27,7 +26,6 @@ class Pass:
     after: int
     through: int
     inferences: list[pa.RecordBatch] = field(default_factory=list)
-    identities: list[Words] = field(default_factory=list)
     files: list[StagedFile] = field(default_factory=list)
     labels: list[pa.RecordBatch] = field(default_factory=list)
     label_files: list[StagedFile] = field(default_factory=list)
@@ -62,7 +60,6 @@ def _take(taken: Pass, record: Record, schema: CompiledSchema, *, labels: bool) 
         taken.sampled_out += record.sampled_out
         if record.rows:
             batch = _read(record, schema.inference_log)
-            taken.identities.append(unpacked(batch.column(IDENTITY)))
             taken.inferences.append(completed(batch, record, schema.inference_table))
     elif record.kind is Kind.GROUND_TRUTH:
         if labels and record.rows:

@@ -1,4 +1,4 @@
-"""One sorted run on the disk: rows of a 16-byte key and a payload of fixed width, found without reading it whole.
+"""One sorted run on the disk: rows of a 16-byte key and a payload, found without reading all of it.
 
     header | filter | fences | rows by ascending key
 
@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -90,7 +91,7 @@ class Run:
         """Read all rows and compare their checksum: for suspicion, it reads the whole file."""
         total = 0
         for start in range(0, self.rows, 1 << 17):
-            total = zlib.crc32(np.ascontiguousarray(self.table[start : start + (1 << 17)]), total)
+            total = zlib.crc32(_bytes(self.table[start : start + (1 << 17)]), total)
         return total == self._sum
 
     @property
@@ -153,7 +154,7 @@ def write_run(path: Path, blocks: Iterable[Words], *, room: int, words: int) -> 
 
 
 class _Writer:
-    """Writes the parts side by side: keys ascend, so filter and fences are complete as far as the rows are."""
+    """Writes the parts side by side: keys ascend, so filter and fences are as complete as the rows are."""
 
     def __init__(self, fd: int, layout: _Layout) -> None:
         self._fd, self._layout = fd, layout
@@ -181,7 +182,7 @@ class _Writer:
         fences = block[first_fence::BLOCK, 0]
         self._put(self._layout.fences_at + 8 * -(-self._rows // BLOCK), fences)
         self._put(self._layout.rows_at + 8 * self._layout.words * self._rows, block)
-        self._sum = zlib.crc32(block, self._sum)
+        self._sum = zlib.crc32(_bytes(block), self._sum)
         self._rows += len(block)
         places = _filter_places(block, self._layout.filter_words)
         starts = np.flatnonzero(np.diff(places, prepend=places[0] - 1))
@@ -195,11 +196,15 @@ class _Writer:
         self._put(_HEADER + 8 * self._word, words[:-1])
         self._word, self._bits = end, words[-1]
 
-    def _put(self, offset: int, values: npt.NDArray[np.generic]) -> None:
-        view = memoryview(np.ascontiguousarray(values)).cast("B")
+    def _put(self, offset: int, values: npt.NDArray[Any]) -> None:
+        view = _bytes(values)
         while view:
             written = os.pwrite(self._fd, view, offset)
             view, offset = view[written:], offset + written
+
+
+def _bytes(values: npt.NDArray[Any]) -> memoryview:
+    return memoryview(np.ascontiguousarray(values).view(np.uint8).reshape(-1))  # type: ignore[arg-type]
 
 
 def _read_header(path: Path, head: bytes, size: int) -> tuple[_Layout, int, int]:

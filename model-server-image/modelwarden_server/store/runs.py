@@ -26,9 +26,22 @@ from modelwarden_server.durable import make_folder, replace_file, sync_folder
 from modelwarden_server.store.run_file import Run, RunDamagedError, Words, write_run
 
 _CHUNK = 1 << 16
+_ROUNDS_MAPPED = 16
 _FACTOR = 3
 _MANIFEST = "kept.json"
 _FORMAT = 1
+
+
+class MergeStoppedError(Exception):
+    """A merge was told to stop."""
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How a merge makes room for others, and who can stop it."""
+
+    rest: float = 0.0
+    stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True)
@@ -107,16 +120,14 @@ class RunSet:
         with self._change:
             self._runs = (*self._runs, run)
 
-    def take_over(self, other: "RunSet") -> None:
-        """The runs of another set on the same file system become the newest of this one."""
-        moved = []
-        for run in other.runs:
-            path = self._folder / run.path.name
-            run.path.rename(path)
-            moved.append(Run(path))
-        other._runs = ()
+    def loose(self, rows: Words) -> Run:
+        """A run in this folder that is not of the set yet: for `take_over`, or for the caller to remove."""
+        return self._written([_sorted(rows)], len(rows))
+
+    def take_over(self, loose: Sequence[Run]) -> None:
+        """Loose runs become the newest of the set."""
         with self._change:
-            self._runs = (*self._runs, *moved)
+            self._runs = (*self._runs, *loose)
 
     def keep(self, facts: Mapping[str, Any]) -> None:
         """From here on a crash leaves the set as it is now, with these facts. Raises OSError."""
@@ -144,16 +155,17 @@ class RunSet:
             self._runs, self._kept_names = (), frozenset()
         self._remove_obsolete()
 
-    def merge_once(self, rest: float = 0.0) -> bool:
+    def merge_once(self, rest: float = 0.0, stop: Callable[[], bool] = lambda: False) -> bool:
         """Merge the newest runs that are too short for what follows them; False if there are none.
 
         After each chunk it rests for `rest` times what the chunk took, so that others have the processor.
-        Readers go on with the old runs until the new one is there. Raises OSError.
+        Readers go on with the old runs until the new one is there. Raises OSError, and MergeStoppedError,
+        leaving everything as it was, when `stop` says so.
         """
         old = _to_merge(self._runs)
         if len(old) < 2:
             return False
-        self._replace(old, None, rest)
+        self._replace(old, None, _Pace(rest, stop))
         return True
 
     def drop(self, keys: Words) -> int:
@@ -163,19 +175,14 @@ class RunSet:
         for run in self._runs:
             places, _ = run.find(keys)
             if len(places):
-                before = run.rows
-                self._replace((run,), unwanted, 0.0)
-                dropped += before - (0 if run in self._runs else self._rows_after(run, before, places))
+                self._replace((run,), unwanted, _Pace())
+                dropped += len(places)
         return dropped
 
-    def _rows_after(self, _run: Run, before: int, places: npt.NDArray[np.int64]) -> int:
-        return before - len(places)
-
-    def _replace(self, old: Sequence[Run], unwanted: Words | None, rest: float) -> None:
+    def _replace(self, old: Sequence[Run], unwanted: Words | None, pace: "_Pace") -> None:
         """Put one run in the place of adjacent ones."""
         room = sum(run.rows for run in old)
-        blocks = _merged([run.table for run in old], unwanted)
-        new = self._written(_paced(blocks, rest), room)
+        new = self._written(_paced(_merged(old, unwanted), pace), room)
         with self._change:
             at = self._runs.index(old[0])
             kept = [new] if new.rows else []
@@ -228,19 +235,26 @@ def _to_merge(runs: Sequence[Run]) -> tuple[Run, ...]:
     return tuple(runs[start:])
 
 
-def _paced(blocks: Iterable[Words], rest: float) -> Iterator[Words]:
+def _paced(blocks: Iterable[Words], pace: _Pace) -> Iterator[Words]:
     started = time.monotonic()
     for block in blocks:
         yield block
-        if rest:
-            time.sleep(rest * (time.monotonic() - started))
+        if pace.stop():
+            raise MergeStoppedError
+        if pace.rest:
+            time.sleep(pace.rest * (time.monotonic() - started))
         started = time.monotonic()
 
 
-def _merged(tables: Sequence[Words], unwanted: Words | None = None) -> Iterator[Words]:
-    """Rows of ascending tables in one order, a bounded number at a time; of a key the last table's row."""
-    places = [0] * len(tables)
+def _merged(runs: Sequence[Run], unwanted: Words | None = None) -> Iterator[Words]:
+    """Rows of runs in one order, a bounded number at a time; of a key that is there twice the last run's."""
+    tables = [run.table for run in runs]
+    places, rounds = [0] * len(tables), 0
     while any(place < len(table) for place, table in zip(places, tables, strict=True)):
+        rounds += 1
+        if rounds % _ROUNDS_MAPPED == 0:
+            for run in runs:
+                run.release_pages()
         chunks = [table[place : place + _CHUNK] for place, table in zip(places, tables, strict=True)]
         bound = _bound(chunks, places, tables)
         parts = []

@@ -6,25 +6,30 @@ folder belongs to it; the caller holds the volume's lock.
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from modelwarden_server.log.protocol import Kind
+from modelwarden_server.durable import make_folder
+from modelwarden_server.log.protocol import Kind, Record
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDENTITY, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
 from modelwarden_server.store.delta import AppendTable
-from modelwarden_server.store.id_journal import IdJournal
-from modelwarden_server.store.ids import IdIndex, SortedIdIndex
+from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals
+from modelwarden_server.store.staged import StagedFile
 from modelwarden_server.store.writer import (
     ACKNOWLEDGED,
     DEFAULT_PACE,
+    FORGOTTEN,
     REFUSED,
+    RETIRED,
     SAMPLED_OUT,
     Pace,
     Tables,
@@ -33,7 +38,6 @@ from modelwarden_server.store.writer import (
 
 log = logging.getLogger(__name__)
 _MINUTE = 60_000_000
-_BLOCK_ROWS = 1 << 19
 Progress = Callable[[str], None]
 Clock = Callable[[], float]
 
@@ -58,6 +62,16 @@ class Folders:
         return self.root / "tables" / name
 
     @property
+    def staged(self) -> Path:
+        """Files of rows that a record of the log names, or that are being made."""
+        return self.root / "staged"
+
+    @property
+    def ids(self) -> Path:
+        """The index of ids."""
+        return self.root / "index" / "ids"
+
+    @property
     def artefacts(self) -> Path:
         """What Jobs made, by kind and hash."""
         return self.root / "artefacts"
@@ -73,10 +87,11 @@ class Store:
     tables: Tables
     writer: Writer
     ledger: Ledger
-    ids: IdIndex
+    ids: TieredIdIndex
     digester: RowDigester
     clock: Clock
     warning: str | None = None
+    _last_arrival: int = field(default=0, init=False)
 
     @classmethod
     def open(
@@ -97,7 +112,7 @@ class Store:
         tables = Tables(
             AppendTable.open(folders.table("inferences"), schema.inference_table, frozenset({ID})),
             AppendTable.open(folders.table("ground_truth"), schema.truth_table, frozenset({ID})),
-            IdJournal(folders.root / "index" / "ids"),
+            folders.staged,
         )
         progress("reading the log")
         source = SegmentLog.open(
@@ -106,30 +121,87 @@ class Store:
         ledger = Ledger(clock)
         digester = RowDigester(schema.inference_record, but=ID)
         writer = Writer(source, tables, schema, ledger, pace)
-        store = cls(folders, schema, source, tables, writer, ledger, SortedIdIndex(), digester, clock)
+        ids = TieredIdIndex(folders.ids)
+        store = cls(folders, schema, source, tables, writer, ledger, ids, digester, clock)
         store._recover(progress)
-        source.observe(ledger.durable, writer.wake)
+        source.observe(store._durable, writer.wake)
+        writer.reached = lambda position, version: ids.committed(Reach(source.identity, position, version))
         return store
+
+    def start(self) -> None:
+        """Begin to write what waits in the log."""
+        self.ids.start()
+        self.writer.start()
 
     def close(self, timeout: float) -> bool:
         """Bring what waits into the tables and release everything; False if rows stay in the log."""
         done = self.writer.close(timeout)
         self.log.close()
+        self.ids.stop()
+        return done
+
+    def arrival(self) -> int:
+        """The arrival time of what is taken in now, in microseconds since 1970: later than any before, even
+        after the clock was set back, because of two labels the one that arrived later counts.
+        """
+        self._last_arrival = max(int(self.clock() * 1e6), self._last_arrival + 1)
+        return self._last_arrival
+
+    def take_file(self, staged: StagedFile) -> "Future[int]":
+        """Take in the rows of a file that lies complete and synced in the folder of staged files.
+
+        The future is done when it is durable that they will be in the table; if it fails, the file is gone.
+        For a file of inferences, name its overlay before (`ids.name`): the ids become known with the file.
+        """
+        record = Record(
+            Kind.FILE,
+            staged.rows,
+            staged.encode(),
+            staged.arrival,
+            staged.generation,
+            staged.sampled_out,
+        )
+        done = self.log.append([record])
+
+        def failed(future: "Future[int]") -> None:
+            if future.exception() is not None:
+                self.ids.settle(staged.name, durable=False)
+                (self.folders.staged / staged.name).unlink(missing_ok=True)
+
+        done.add_done_callback(failed)
         return done
 
     def identify(self, rows: pa.RecordBatch) -> tuple[Words, Words]:
         """Keys and digests of rows of a request or of the table."""
         return id_keys(rows.column(ID).to_pylist()), self.digester.digests(rows)
 
+    def _durable(self, records: list[Record]) -> None:
+        """Records are durable: their ids are known before anybody else hears of them. By the log's thread."""
+        for record in records:
+            if record.kind is Kind.INFERENCES and record.rows:
+                rows = self._identities(record)
+                self.ids.add(rows[:, :2], rows[:, 2:])
+            elif record.kind is Kind.FILE:
+                self.ids.settle(StagedFile.decode(record.payload).name, durable=True)
+        self.ledger.durable(records)
+
+    def _identities(self, record: Record) -> Words:
+        batch = pa.ipc.read_record_batch(pa.py_buffer(record.payload), self.schema.inference_log)
+        return unpacked(batch.column(IDENTITY))
+
     def _recover(self, progress: Progress) -> None:
-        table = self.tables.inferences
+        table, truth = self.tables.inferences, self.tables.truth
+        gone = [t.transaction(app) or 0 for t in (table, truth) for app in (RETIRED, FORGOTTEN)]
         self.ledger.restore(
             Totals(
                 acknowledged=table.transaction(ACKNOWLEDGED) or 0,
-                stored=table.rows,
+                stored=table.rows + gone[0] + gone[1],
                 sampled_out=table.transaction(SAMPLED_OUT) or 0,
                 refused=table.transaction(REFUSED) or 0,
-                labels=self.tables.truth.rows,
+                labels=truth.rows + gone[2] + gone[3],
+                labels_stored=truth.rows + gone[2] + gone[3],
+                retired=gone[0],
+                forgotten=gone[1],
             )
         )
         if not self.ledger.totals.balanced:
@@ -141,14 +213,39 @@ class Store:
             log.error("%s", self.warning)
         self._recover_times()
         self._recover_ids(progress)
-        tail = 0
+        tail = self._recover_log(progress)
+        self._last_arrival = self.ledger.totals.newest_arrival or 0
+        log.info("recovered %d rows from the tables and %d from the log", table.rows, tail)
+
+    def _recover_log(self, progress: Progress) -> int:
+        """Count what the log has and the tables have not, and add its ids; returns the rows."""
+        tail, waiting = 0, set()
         for record in self.log.read(self.writer.position):
+            progress(f"reading the log: {tail} rows")
             self.ledger.durable([record])
             if record.kind is Kind.INFERENCES and record.rows:
-                batch = pa.ipc.read_record_batch(pa.py_buffer(record.payload), self.schema.inference_log)
-                self._add(unpacked(batch.column(IDENTITY)))
+                self.ids.add_missing(self._identities(record))
                 tail += record.rows
-        log.info("recovered %d rows from the tables and %d from the log", table.rows, tail)
+            elif record.kind is Kind.FILE:
+                staged = StagedFile.decode(record.payload)
+                waiting.add(staged.name)
+                if staged.table == "inferences":
+                    self._add_ids_of(self._rows_of(staged))
+                    tail += staged.rows
+        self._remove_unnamed(waiting)
+        return tail
+
+    def _rows_of(self, staged: StagedFile) -> Iterator[pa.RecordBatch]:
+        path = self.folders.staged / staged.name
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            yield from parquet.iter_batches(batch_size=65_536, columns=self.schema.inference_record.names)
+
+    def _remove_unnamed(self, waiting: set[str]) -> None:
+        """Staged files that no record names were being made when the process ended, or are in the tables."""
+        make_folder(self.folders.staged)
+        for path in self.folders.staged.iterdir():
+            if path.name not in waiting:
+                path.unlink()
 
     def _recover_times(self) -> None:
         """Newest instants, and the arrivals of the last hour: a file's rows arrived within one pace."""
@@ -169,26 +266,15 @@ class Store:
         )
 
     def _recover_ids(self, progress: Progress) -> None:
-        """The index of ids: from the journal as far as it goes, else from the rows of the table."""
+        """The index of ids: what was kept of it, and the rows of the table above that."""
         table = self.tables.inferences
-        files = table.files
-        found, covered = self.tables.journal.load(files)
-        block: list[Words] = []
-        for rows in found:
-            block.append(rows)
-            if sum(map(len, block)) >= _BLOCK_ROWS:
-                self._add(np.concatenate(block))
-                block = []
-        if block:
-            self._add(np.concatenate(block))
-        for file in files:
-            if file.version not in covered:
-                progress(f"reading the ids of {len(self.ids)} of {table.rows} rows")
-                parts = []
-                for batch in table.read([file], self.schema.inference_record.names):
-                    parts.append(np.concatenate(self.identify(batch), axis=1))
-                    self._add(parts[-1])
-                self.tables.journal.append(file, parts)
+        reach = Reach(self.log.identity, self.writer.position, table.version)
+        known = self.ids.load(reach)
+        for file in table.files_added(known):
+            progress(f"reading the ids of {len(self.ids)} of {table.rows} rows")
+            self._add_ids_of(table.read([file], self.schema.inference_record.names))
+        self.ids.committed(reach)
 
-    def _add(self, rows: Words) -> None:
-        self.ids.add(rows[:, :2], rows[:, 2:])
+    def _add_ids_of(self, batches: Iterable[pa.RecordBatch]) -> None:
+        for batch in batches:
+            self.ids.add_missing(np.concatenate(self.identify(batch), axis=1))

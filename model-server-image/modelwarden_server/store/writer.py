@@ -9,47 +9,31 @@ in the log has been acknowledged.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
-from modelwarden_server.log.protocol import Kind, Log, LogDamagedError, Record
-from modelwarden_server.schema.compiled import (
-    ARRIVAL_TIME,
-    EVENT_TIME,
-    GENERATION,
-    IDENTITY,
-    INSTANT,
-    CompiledSchema,
-)
-from modelwarden_server.schema.digest import Words, unpacked
-from modelwarden_server.schema.instants import bounds
+from modelwarden_server.log.protocol import Log, LogDamagedError
+from modelwarden_server.schema.compiled import EVENT_TIME, CompiledSchema
 from modelwarden_server.store.delta import AppendTable, Commit, CommitError, NotDurableError
-from modelwarden_server.store.id_journal import IdJournal
 from modelwarden_server.store.ledger import Ledger
+from modelwarden_server.store.listening import CommitListener, Listeners, Told
+from modelwarden_server.store.passes import Pass, joined, take
+from modelwarden_server.store.staged import StagedFile
 
 log = logging.getLogger(__name__)
 
 ACKNOWLEDGED = "modelwarden/acknowledged"
 SAMPLED_OUT = "modelwarden/sampled-out"
 REFUSED = "modelwarden/refused"
-MOST_ROWS = 100_000
-MOST_BYTES = 64 << 20
+RETIRED = "modelwarden/retired"
+FORGOTTEN = "modelwarden/forgotten"
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0, 10.0)
-
-
-class CommitListener(Protocol):
-    """Someone who folds what was committed. Called by the writer's thread, after the commit is durable."""
-
-    def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """Version `version` of the inferences added these rows (maybe none), with the table's columns.
-
-        What a listener misses, because it fails or because the process ends, it finds in the table later:
-        `AppendTable.files_added(since)`. An exception is logged and does not stop the writer.
-        """
-        ...
+FORCED_SECONDS = 0.2
+"""Passes that somebody waits for begin at least so long after each other, however many ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +47,13 @@ class Pace:
 DEFAULT_PACE = Pace()
 
 
-@dataclass
-class _Pass:
-    """What one pass takes from the log."""
-
-    through: int
-    inferences: list[pa.RecordBatch] = field(default_factory=list)
-    identities: list[Words] = field(default_factory=list)
-    labels: list[pa.RecordBatch] = field(default_factory=list)
-    rows: int = 0
-    sampled_out: int = 0
-    bytes: int = 0
-
-
 @dataclass(frozen=True)
 class Tables:
-    """The tables that the writer owns, and what is kept beside them."""
+    """The tables that the writer owns, and the folder of files that wait to be linked into them."""
 
     inferences: AppendTable
     truth: AppendTable
-    journal: IdJournal
+    staged: Path
 
 
 class Writer:
@@ -93,11 +64,13 @@ class Writer:
     ) -> None:
         self._log = source
         self._tables = tables
-        self._journal = tables.journal
         self._schema = schema
         self._ledger = ledger
         self._pace = pace
-        self._listeners: list[CommitListener] = []
+        self.listeners = Listeners()
+        self.reached: Callable[[int, int], None] = lambda _position, _version: None
+        """Told of the position in the log and the version of the inferences after each pass."""
+        self._batches: list[Callable[[Mapping[str, Any]], None]] = []
         self._observers: list[Callable[[str, Commit], None]] = []
         self._position = tables.inferences.transaction(source.identity) or 0
         self._labels_position = tables.truth.transaction(source.identity) or 0
@@ -105,6 +78,7 @@ class Writer:
         self._sampled_out = tables.inferences.transaction(SAMPLED_OUT) or 0
         self._change = threading.Condition()
         self._urgent = 0
+        self._forced = float("-inf")
         self._closing = False
         self._problem: str | None = None
         self._failure: str | None = None
@@ -127,11 +101,19 @@ class Writer:
 
     def listen(self, listener: CommitListener) -> None:
         """Have `listener` told of commits from the next one on. Before `start`."""
-        self._listeners.append(listener)
+        self.listeners.add(listener)
 
     def observe(self, observer: Callable[[str, Commit], None]) -> None:
         """Have `observer` told of each commit with the table's name, for metrics. Before `start`."""
         self._observers.append(observer)
+
+    def on_batch(self, keep: Callable[[Mapping[str, Any]], None]) -> None:
+        """Have `keep` told of each BATCH record, before the log may be cut. Before `start`.
+
+        It makes the news durable before it returns, and may be told of the same record twice. What it raises
+        (OSError) has the pass tried again.
+        """
+        self._batches.append(keep)
 
     def start(self) -> None:
         """Begin."""
@@ -198,93 +180,93 @@ class Writer:
             self._change.wait_for(lambda: self._log.durable > self._position or self._closing)
             due = time.monotonic() + self._pace.seconds
             while not self._due():
-                left = due - time.monotonic()
+                forced = self._urgent > self._position
+                until = min(due, self._forced + FORCED_SECONDS) if forced else due
+                left = until - time.monotonic()
                 if left <= 0:
+                    if forced:
+                        self._forced = time.monotonic()
                     break
                 self._change.wait(left)
             return self._log.durable > self._position
 
     def _due(self) -> bool:
-        waiting = self._ledger.totals.waiting
-        return self._closing or self._urgent > self._position or waiting >= self._pace.rows
+        return self._closing or self._ledger.totals.waiting >= self._pace.rows
 
     def _pass(self) -> None:
         """Take records, commit them, tell everyone. Raises what the log and the tables raise."""
-        taken = self._take()
-        identity = self._log.identity
-        if taken.labels:
-            commit = self._tables.truth.append(_joined(taken.labels), {identity: taken.through})
-            self._labels_position = taken.through
-            self._observed("ground_truth", commit)
-        rows = _joined(taken.inferences) if taken.inferences else None
+        taken = take(self._log, self._schema, self._position, self._labels_position)
+        for batch in taken.batches:
+            for keep in self._batches:
+                keep(batch)
+        truth = self._commit_labels(taken)
+        inferences = self._commit_inferences(taken)
+        with self._change:
+            self._position = taken.through
+            self._change.notify_all()
+        self.reached(taken.through, inferences.version)
+        self._log.cut(taken.through)
+        for file in (*taken.files, *taken.label_files):
+            (self._tables.staged / file.name).unlink(missing_ok=True)
+        self.listeners.tell(inferences, truth)
+
+    def _commit_labels(self, taken: Pass) -> Told | None:
+        """The labels, with the position: a pass that is repeated leaves them out."""
+        if not taken.label_rows:
+            return None
+        table = self._tables.truth
+        rows = joined(taken.labels) if taken.labels else None
+        commit = self._commit(table, rows, taken.label_files, {self._log.identity: taken.through})
+        self._labels_position = taken.through
+        self._ledger.labels_stored(taken.label_rows)
+        self._observed("ground_truth", commit)
+        return _told(commit, rows, taken.label_files)
+
+    def _commit_inferences(self, taken: Pass) -> Told:
+        """The inferences, the position and the running counts, in one entry."""
         acknowledged = self._acknowledged + taken.rows + taken.sampled_out
         sampled_out = self._sampled_out + taken.sampled_out
         numbers = {
-            identity: taken.through,
+            self._log.identity: taken.through,
             ACKNOWLEDGED: acknowledged,
             SAMPLED_OUT: sampled_out,
             REFUSED: self._ledger.totals.refused,
         }
-        table = self._tables.inferences
-        commit = table.commit([], numbers) if rows is None else table.append(rows, numbers)
+        rows = joined(taken.inferences) if taken.inferences else None
+        commit = self._commit(self._tables.inferences, rows, taken.files, numbers)
         self._acknowledged, self._sampled_out = acknowledged, sampled_out
-        newest = None if rows is None else bounds(rows.column(EVENT_TIME).combine_chunks())[1]
-        self._ledger.stored(taken.rows, newest)
-        with self._change:
-            self._position = taken.through
-            self._change.notify_all()
-        for file in commit.files:
-            self._journal.append(file, taken.identities)
-        self._log.cut(taken.through)
+        self._ledger.stored(taken.rows, _newest(commit))
         self._observed("inferences", commit)
-        self._tell(commit.version, [] if rows is None else rows.to_batches())
+        return _told(commit, rows, taken.files)
 
-    def _take(self) -> _Pass:
-        taken = _Pass(self._position)
-        schema = self._schema
-        for record in self._log.read(self._position):
-            taken.through = record.sequence
-            taken.bytes += len(record.payload)
-            if record.kind is Kind.INFERENCES:
-                taken.rows += record.rows
-                taken.sampled_out += record.sampled_out
-                if record.rows:
-                    batch = _read(record, schema.inference_log)
-                    taken.identities.append(unpacked(batch.column(IDENTITY)))
-                    taken.inferences.append(_completed(batch, record, schema.inference_table))
-            elif record.sequence > self._labels_position and record.rows:
-                batch = _read(record, schema.truth_record)
-                taken.labels.append(_completed(batch, record, schema.truth_table))
-            if taken.rows >= MOST_ROWS or taken.bytes >= MOST_BYTES:
-                break
-        return taken
-
-    def _tell(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        for listener in self._listeners:
+    def _commit(
+        self, table: AppendTable, rows: pa.Table | None, files: list[StagedFile], numbers: Mapping[str, int]
+    ) -> Commit:
+        """One version with the rows and the staged files, which stay where they are until the log is cut."""
+        started = time.perf_counter()
+        with table.turn:
+            found = []
             try:
-                listener.fold(version, batches)
-            except Exception:
-                log.exception("a listener failed at version %d of the inferences", version)
+                if rows is not None:
+                    found.append(table.stage(rows.to_batches()))
+                for staged in files:
+                    found.append(table.link(self._tables.staged / staged.name, staged.data_file))  # noqa: PERF401
+            except BaseException:
+                table.discard(found)
+                raise
+            return table.commit(found, numbers, started=started)
 
     def _observed(self, table: str, commit: Commit) -> None:
         for observer in self._observers:
             observer(table, commit)
 
 
-def _read(record: Record, schema: pa.Schema) -> pa.RecordBatch:
-    return pa.ipc.read_record_batch(pa.py_buffer(record.payload), schema)
+def _told(commit: Commit, rows: pa.Table | None, files: list[StagedFile]) -> Told:
+    if files:
+        return Told(commit.version, None)
+    return Told(commit.version, [] if rows is None else rows.to_batches())
 
 
-def _completed(batch: pa.RecordBatch, record: Record, table: pa.Schema) -> pa.RecordBatch:
-    """A record's rows with the columns that the record carries once for all of them."""
-    once = {
-        ARRIVAL_TIME: pa.repeat(pa.scalar(record.arrival, INSTANT), batch.num_rows),
-        GENERATION: pa.repeat(pa.scalar(record.generation, pa.int64()), batch.num_rows),
-    }
-    columns = [once[name] if name in once else batch.column(name) for name in table.names]
-    return pa.RecordBatch.from_arrays(columns, schema=table)
-
-
-def _joined(batches: Sequence[pa.RecordBatch]) -> pa.Table:
-    """One chunk a column: parquet makes a row group of every chunk it is given."""
-    return pa.Table.from_batches(batches).combine_chunks()
+def _newest(commit: Commit) -> int | None:
+    """The latest event time among the files of a commit."""
+    return max((file.newest[EVENT_TIME] for file in commit.files if EVENT_TIME in file.newest), default=None)
