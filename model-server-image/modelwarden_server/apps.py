@@ -11,11 +11,13 @@ from starlette.types import ASGIApp
 
 from modelwarden_server.auth import Authenticated
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.admission import Admission
 from modelwarden_server.door.batches import BatchRoom
 from modelwarden_server.door.files import FileRoom
 from modelwarden_server.door.health import HealthRoom
 from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
+from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.references import ReferenceRoom
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import Address, serve
@@ -26,6 +28,7 @@ from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusa
 class Rooms:
     """The rooms of a store whose requests must not be dropped when the process ends."""
 
+    admission: Admission
     inferences: InferenceRoom
     files: FileRoom
     references: ReferenceRoom
@@ -34,12 +37,14 @@ class Rooms:
     @property
     def busy(self) -> int:
         """Requests being worked on."""
-        return self.inferences.busy + self.files.busy + self.references.busy + self.answers.busy
+        return self.admission.busy + self.files.busy + self.references.busy + self.answers.busy
 
 
 def furnish(cell: Cell) -> Rooms:
     """Put all rooms of a store into the cell."""
-    inferences, answers = InferenceRoom(cell), AnswerRoom(cell)
+    admission, answers = Admission(cell), AnswerRoom(cell)
+    labels = LabelRoom(cell, admission)
+    inferences = InferenceRoom(cell, admission, labels)
     references = ReferenceRoom(cell, answers.reference_changed)
     answers.compare_with(references)
 
@@ -49,11 +54,11 @@ def furnish(cell: Cell) -> Rooms:
 
     batches = BatchRoom(cell, settle, lambda: references.datasets().all())
     images = ImageRoom(cell)
-    files = FileRoom(cell, images, batches.shut)
+    files = FileRoom(cell, images, labels, batches.shut)
     inferences.shut = batches.shut
-    # The more particular paths first.
-    cell.rooms += [HealthRoom(cell), files, images, batches, inferences, references, answers]
-    return Rooms(inferences, files, references, answers)
+    # Labels before whoever hands labels to them.
+    cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers]
+    return Rooms(admission, inferences, files, references, answers)
 
 
 def store_app(cell: Cell) -> ASGIApp:

@@ -27,6 +27,13 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.labels = Counter(
+            "modelwarden_ingest_labels",
+            "Labels that came without their inferences, by what became of them: accepted, repeated,"
+            " sampled_out, refused.",
+            ["result"],
+            registry=self.registry,
+        )
         self.requests = Histogram(
             "modelwarden_ingest_request_seconds",
             "Seconds from the first byte of a request with rows to its answer, by status.",
@@ -48,6 +55,8 @@ class Metrics:
         )
         for result in ("accepted", "repeated", "sampled_out", "refused", "conflict"):
             self.rows.labels(result)
+        for result in ("accepted", "repeated", "sampled_out", "refused"):
+            self.labels.labels(result)
 
     def committed(self, table: str, commit: Commit) -> None:
         """A table has a new version."""

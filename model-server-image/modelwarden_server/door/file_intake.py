@@ -16,13 +16,17 @@ import pyarrow.compute as pc
 
 from modelwarden.resources.attributes import Sensitivity
 from modelwarden.resources.cell import CellSettings
+from modelwarden_server.door.durability import check_room
 from modelwarden_server.door.file_ids import Asked, Mask, Verdicts, judged
 from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.file_rows import constants
-from modelwarden_server.door.intake import CONFLICT, FORGOTTEN, Shut, closed_reason, sampled
+from modelwarden_server.door.intake import CONFLICT, FORGOTTEN, Shut, closed_reason
+from modelwarden_server.door.label_intake import IdentifiedLabels, LabelIntake, LabelUpload, LabelVerdicts
+from modelwarden_server.door.sampling import sampled
 from modelwarden_server.door.told import FileAnswer
 from modelwarden_server.log.protocol import Kind, LogFailedError, LogFullError, Record
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, GENERATION, ID, INSTANT
+from modelwarden_server.schema.digest import Words
 from modelwarden_server.schema.parsed import ParsedLabels, ParsedRows
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.id_index import Overlay
@@ -68,6 +72,7 @@ class _Ready:
     parsed: ParsedRows
     bare: pa.RecordBatch
     asked: Asked
+    truth_digests: Words
     batches: frozenset[str]
 
 
@@ -75,7 +80,7 @@ class Staging:
     """The files that an upload makes, at most one a table."""
 
     def __init__(self, store: Store, upload: Upload) -> None:
-        self._store, self._upload = store, upload
+        self._store, self.upload = store, upload
         self._folder: Path = store.folders.root / "staged"
         self._writers: dict[TableName, StagedWriter] = {}
 
@@ -88,8 +93,8 @@ class Staging:
         if table not in self._writers:
             self._writers[table] = StagedWriter(self._folder, whole, frozenset({ID}))
         once = {
-            ARRIVAL_TIME: pa.scalar(self._upload.arrival, INSTANT),
-            GENERATION: pa.scalar(self._upload.settings.generation, pa.int64()),
+            ARRIVAL_TIME: pa.scalar(self.upload.arrival, INSTANT),
+            GENERATION: pa.scalar(self.upload.settings.generation, pa.int64()),
         }
         self._writers[table].write(constants(rows, whole, once))
 
@@ -106,8 +111,8 @@ class Staging:
                     size=done.size,
                     stats=done.stats,
                     newest=done.newest,
-                    arrival=self._upload.arrival,
-                    generation=self._upload.settings.generation,
+                    arrival=self.upload.arrival,
+                    generation=self.upload.settings.generation,
                     sampled_out=sampled_out if table == "inferences" else 0,
                     batch_id=next(iter(batches)) if len(batches) == 1 else None,
                 )
@@ -123,9 +128,9 @@ class Staging:
 class FileIntake:
     """Takes files into one store, one at a time: whoever calls sees to that."""
 
-    def __init__(self, store: Store, shut: Shut, check_open: Callable[[], None]) -> None:
+    def __init__(self, store: Store, labels: LabelIntake, shut: Shut, check_open: Callable[[], None]) -> None:
         """`check_open` raises Refusal while nothing is taken in."""
-        self._store, self._shut, self._check_open = store, shut, check_open
+        self._store, self._labels, self._shut, self._check_open = store, labels, shut, check_open
         self._appended: set[Future[int]] = set()
 
     @property
@@ -135,7 +140,7 @@ class FileIntake:
 
     async def take_inferences(self, pieces: Source, upload: Upload, taken: Taken) -> None:
         """Have the file's good rows durable. Raises Refusal and what drawing raises; then none of them is."""
-        self._check_room(upload.settings)
+        check_room(self._store, upload.settings)
         overlay, staging = self._store.ids.overlay(), Staging(self._store, upload)
         try:
             files = await self._staged(pieces, overlay, staging, upload, taken)
@@ -149,47 +154,62 @@ class FileIntake:
 
     async def take_labels(self, pieces: Iterator[ParsedLabels], upload: Upload, taken: Taken) -> None:
         """Have the file's good labels durable. Raises as `take_inferences`."""
-        self._check_room(upload.settings)
+        check_room(self._store, upload.settings)
         staging = Staging(self._store, upload)
+        seen, share = LabelUpload(), upload.settings.ingest.sampling.share
         try:
-            while (piece := await asyncio.to_thread(_next_labels, pieces, upload, staging)) is not None:
+            while (piece := await asyncio.to_thread(self._next_labels, pieces, upload)) is not None:
                 self._check_open()
-                taken.answer.refuse(piece.refused, 400)
-                taken.answer.total += piece.total
-                taken.refused += len(piece.refused)
+                verdicts = self._labels.judged(piece.keys, piece.digests, share, seen)
+                _tell_labels(piece, verdicts, taken)
+                fresh = _filtered(piece.parsed.labels, verdicts.new)
+                await asyncio.to_thread(staging.write, "ground_truth", fresh)
             files = await asyncio.to_thread(staging.finish, 0, frozenset[str]())
             self._check_open()
         except BaseException:
             await asyncio.to_thread(staging.discard)
             raise
         await self._durable(files, None, upload, taken)
+        self._store.ledger.labels_left(taken.repeated, taken.left_out)
 
     async def _staged(
         self, source: Source, overlay: Overlay, staging: Staging, upload: Upload, taken: Taken
     ) -> list[StagedFile]:
         """The file's rows, judged and staged; the last look at their batches is taken as this returns."""
         batches: set[str] = set()
+        seen = LabelUpload()
         while (ready := await asyncio.to_thread(self._next, source, upload)) is not None:
             self._check_open()
             asked = replace(ready.asked, shut=self._shut_rows(ready))
             verdicts = await judged(self._store.ids, overlay, asked)
             _tell(ready, verdicts, taken)
             batches |= _batches_of(_filtered(ready.parsed.rows, verdicts.new))
-            await asyncio.to_thread(_stage, ready, verdicts, staging, upload)
+            fresh = self._fresh_labels(ready, verdicts, seen)
+            await asyncio.to_thread(_stage, ready, verdicts, fresh, staging)
         files = await asyncio.to_thread(staging.finish, taken.left_out, frozenset(batches))
         await asyncio.to_thread(upload.images.sync)
         self._check_open()
         self._check_still_open(batches)
         return files
 
-    def _check_room(self, settings: CellSettings) -> None:
-        limit = settings.ingest.limits.max_log_bytes
-        if self._store.log.waiting >= limit:
-            raise Refusal(
-                503,
-                f"{limit} bytes wait in the log for the tables (ingest.limits.maxLogSize): send again later",
-                retry_after=5,
-            )
+    def _fresh_labels(self, ready: _Ready, verdicts: Verdicts, seen: LabelUpload) -> Mask:
+        """Which of the rows' labels are to be stored."""
+        fresh: Mask = (verdicts.new | verdicts.repeated)[ready.parsed.truth_rows]
+        places = np.flatnonzero(fresh)
+        keys = ready.asked.keys[ready.parsed.truth_rows[places]]
+        same, _ = self._labels.same(keys, ready.truth_digests[places], seen)
+        fresh[places] = ~same
+        self._store.ledger.labels_left(int(same.sum()), 0)
+        return fresh
+
+    def _next_labels(self, pieces: Iterator[ParsedLabels], upload: Upload) -> IdentifiedLabels | None:
+        """Draw, protect, identify. In a thread."""
+        piece = next(pieces, None)
+        if piece is None:
+            return None
+        return self._labels.identified(
+            replace(piece, labels=protect(piece.labels, upload.rules, upload.secret))
+        )
 
     def _next(self, source: Source, upload: Upload) -> _Ready | None:
         """Draw, resolve images, protect, identify. In a thread."""
@@ -209,7 +229,8 @@ class FileIntake:
         keys, digests = self._store.identify(parsed.rows)
         kept = sampled(keys, upload.settings.ingest.sampling.share)
         asked = Asked(keys, digests, kept, np.zeros(len(keys), np.bool_))
-        return _Ready(parsed, bare, asked, _batches_of(parsed.rows))
+        truth_digests = self._labels.digests(parsed.truth)
+        return _Ready(parsed, bare, asked, truth_digests, _batches_of(parsed.rows))
 
     def _shut_rows(self, ready: _Ready) -> Mask:
         shut = self._shut(tuple(ready.batches)) if ready.batches else frozenset[str]()
@@ -239,6 +260,8 @@ class FileIntake:
                 self._store.ids.name(overlay, file.name)
                 overlay = None
             futures.append(self._store.take_file(file))
+            if file.table == "ground_truth":
+                self._labels.sent_unseen(futures[-1])
         if overlay is not None:
             overlay.close()  # no row was new
             if taken.left_out:
@@ -262,19 +285,25 @@ def _left_out(upload: Upload, rows: int) -> Record:
     return Record(Kind.INFERENCES, 0, b"", upload.arrival, upload.settings.generation, sampled_out=rows)
 
 
-def _next_labels(pieces: Iterator[ParsedLabels], upload: Upload, staging: Staging) -> ParsedLabels | None:
-    piece = next(pieces, None)
-    if piece is not None:
-        staging.write("ground_truth", protect(piece.labels, upload.rules, upload.secret))
-    return piece
-
-
-def _stage(ready: _Ready, verdicts: Verdicts, staging: Staging, upload: Upload) -> None:
+def _stage(ready: _Ready, verdicts: Verdicts, fresh: Mask, staging: Staging) -> None:
     """In a thread."""
-    upload.images.keep(_filtered(ready.bare, verdicts.new))
+    staging.upload.images.keep(_filtered(ready.bare, verdicts.new))
     staging.write("inferences", _filtered(ready.parsed.rows, verdicts.new))
-    labelled = (verdicts.new | verdicts.repeated)[ready.parsed.truth_rows]
-    staging.write("ground_truth", _filtered(ready.parsed.truth, labelled))
+    staging.write("ground_truth", _filtered(ready.parsed.truth, fresh))
+
+
+def _tell_labels(piece: IdentifiedLabels, verdicts: LabelVerdicts, taken: Taken) -> None:
+    parsed = piece.parsed
+    late = dict.fromkeys(parsed.places[verdicts.forgotten].tolist(), FORGOTTEN)
+    taken.answer.refuse(
+        parsed.refused | late, {**dict.fromkeys(parsed.refused, 400), **dict.fromkeys(late, 409)}
+    )
+    taken.answer.total += parsed.total
+    taken.accepted += int(verdicts.new.sum())
+    taken.repeated += int(verdicts.repeated.sum())
+    taken.left_out += int(verdicts.left_out.sum())
+    taken.refused += len(parsed.refused)
+    taken.conflicts += len(late)
 
 
 def _tell(ready: _Ready, verdicts: Verdicts, taken: Taken) -> None:

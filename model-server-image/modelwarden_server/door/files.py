@@ -26,6 +26,7 @@ from modelwarden_server.door.file_rows import FileRules, inferences_of, labels_o
 from modelwarden_server.door.image_zip import ImageZip, ZipLimits
 from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.intake import Shut
+from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.multipart import (
     FormLimits,
     FormReceiver,
@@ -55,10 +56,10 @@ _LARGE = (TooLargeError, OversizedFileError, TooManyRowsError)
 
 
 class FileRoom:
-    """The door for files. `shut` tells which batches take no more rows."""
+    """The door for files. `shut` tells which batches take no more rows; `labels` is attached before."""
 
-    def __init__(self, cell: Cell, images: ImageRoom, shut: Shut) -> None:
-        self._cell, self._images, self._shut = cell, images, shut
+    def __init__(self, cell: Cell, images: ImageRoom, labels: LabelRoom, shut: Shut) -> None:
+        self._cell, self._images, self._labels, self._shut = cell, images, labels, shut
         self._uploads: Path = cell.folder / "uploads"
         self._intake: FileIntake | None = None
         self._secret = b""
@@ -75,7 +76,7 @@ class FileRoom:
         """See Room."""
         make_folder(self._uploads)
         self._secret = hash_secret(store.folders.root)
-        self._intake = FileIntake(store, self._shut, self._check_open)
+        self._intake = FileIntake(store, self._labels.intake, self._shut, self._check_open)
         return None
 
     def status(self) -> dict[str, Any]:

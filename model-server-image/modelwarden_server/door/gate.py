@@ -29,7 +29,7 @@ class Gate:
     """Admits requests in the order of their coming."""
 
     def __init__(self, hold_seconds: float = HOLD_SECONDS) -> None:
-        self._hold = hold_seconds
+        self.hold_seconds = hold_seconds
         self._inside = 0
         self._bytes = 0
         self._most = 1
@@ -70,7 +70,7 @@ class Gate:
         waiting = _Waiting(size, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         try:
-            async with asyncio.timeout(self._hold):
+            async with asyncio.timeout(self.hold_seconds):
                 await waiting.turn
         except TimeoutError:
             self._leave_queue(waiting)

@@ -13,12 +13,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from modelwarden import __version__
-from modelwarden.resources.report import LogReport, RowReport, StatusReport, TableReport
+from modelwarden.resources.report import LabelReport, LogReport, RowReport, StatusReport, TableReport
 from modelwarden_server.cell import Cell
 from modelwarden_server.metrics import CONTENT_TYPE
 from modelwarden_server.store.delta import AppendTable
+from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
-from modelwarden_server.store.writer import CommitListener
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -104,6 +104,13 @@ def _of_store(store: Store, reason: str | None) -> dict[str, Any]:
             refused=totals.refused,
             last_hour=store.ledger.last_hour(),
             waiting=totals.waiting,
+            labels=LabelReport(
+                acknowledged=totals.labels,
+                stored=totals.labels_stored,
+                waiting=totals.labels_waiting,
+                repeated=totals.labels_repeated,
+                sampled_out=totals.labels_sampled_out,
+            ),
         ),
         "log": LogReport(
             bytes=store.log.size,

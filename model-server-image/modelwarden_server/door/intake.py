@@ -6,34 +6,46 @@ or fails with it. Belongs to one event loop; only the log's futures come from el
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from modelwarden.resources.cell import CellSettings
-from modelwarden_server.log.protocol import Kind, LogFailedError, LogFullError, Record
-from modelwarden_server.schema.compiled import IDENTITY
+from modelwarden_server.door.durability import check_room, until_durable
+from modelwarden_server.door.label_intake import LabelIntake, LabelUpload
+from modelwarden_server.door.sampling import sampled
+from modelwarden_server.log.protocol import Kind, Record
+from modelwarden_server.schema.compiled import BATCH, IDENTITY
 from modelwarden_server.schema.digest import Words, packed
 from modelwarden_server.schema.parsed import ParsedRows
 from modelwarden_server.store.ids import Known
 from modelwarden_server.store.store import Store
 from modelwarden_server.web import Refusal
 
+Shut = Callable[[Sequence[str]], frozenset[str]]
 CONFLICT = "partner_inference_id: was sent before with other data; what is stored is not changed"
+FORGOTTEN = "partner_inference_id: was forgotten on request; it is not taken in again"
 Mask = npt.NDArray[np.bool_]
+
+
+def no_batch(_names: Sequence[str]) -> frozenset[str]:
+    """No batch is closed where there are none."""
+    return frozenset()
 
 
 @dataclass(frozen=True)
 class Identified:
-    """Parsed rows with the keys of their ids and the digests of their data."""
+    """Parsed rows with the keys of their ids and the digests of their data, and of their labels' data."""
 
     parsed: ParsedRows
     keys: Words
     digests: Words
+    truth_digests: Words
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,9 @@ class Taken:
     """What became of the parsed rows, by index of the row."""
 
     conflicts: npt.NDArray[np.int64]
+    forgotten: npt.NDArray[np.int64]
+    shut: Mapping[int, str]
+    """Rows of a batch that takes no more, and which."""
     accepted: int
     repeated: int
     sampled_out: int
@@ -54,34 +69,42 @@ class _Decision:
     repeated: Mask
     left_out: Mask
     conflict: Mask
+    forgotten: Mask
+    shut: dict[int, str]
     waits: "set[Future[int]]" = field(default_factory=set)
 
 
 class Intake:
     """Takes rows into one store."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._pending: dict[bytes, tuple[bytes, Future[int]]] = {}
+    def __init__(self, store: Store, labels: LabelIntake, shut: Shut = no_batch) -> None:
+        """`shut` tells which of some batches take no more rows."""
+        self._store, self._labels, self._shut = store, labels, shut
+        self._pending = store.ids.on_their_way
+
+    async def settle(self) -> None:
+        """Wait until the rows that were handed to the log are durable, or failed."""
+        waiting = {done for _, done in self._pending.values()}
+        await asyncio.gather(*map(asyncio.wrap_future, waiting), return_exceptions=True)
 
     async def take(self, rows: Identified, settings: CellSettings) -> Taken:
         """Have the rows durable. Raises Refusal (503) when they are not: then none of them is promised."""
-        limit = settings.ingest.limits.max_log_bytes
-        if self._store.log.waiting >= limit:
-            raise Refusal(
-                503,
-                f"{limit} bytes wait in the log for the tables (ingest.limits.maxLogSize): send again later",
-                retry_after=5,
-            )
+        check_room(self._store, settings)
         decision = self._decide(rows, settings.ingest.sampling.share)
-        records = self._records(rows, decision, settings.generation)
+        fresh = self._fresh_labels(rows, decision)
+        records = self._records(rows, decision, fresh, settings.generation)
         if records:
             done = self._store.log.append(records)
             decision.waits.add(done)
             self._claim(rows, decision.new, done)
-        await _durable(decision.waits)
+            if fresh.any():
+                keys = rows.keys[rows.parsed.truth_rows[fresh]]
+                self._labels.sent(keys, rows.truth_digests[fresh], done)
+        await until_durable(decision.waits)
         taken = Taken(
             conflicts=np.flatnonzero(decision.conflict),
+            forgotten=np.flatnonzero(decision.forgotten),
+            shut=decision.shut,
             accepted=int(decision.new.sum()),
             repeated=int(decision.repeated.sum()),
             sampled_out=int(decision.left_out.sum()),
@@ -97,8 +120,15 @@ class Intake:
             repeated=known == Known.SAME,
             left_out=np.zeros(count, np.bool_),
             conflict=known == Known.OTHER,
+            forgotten=known == Known.FORGOTTEN,
+            shut={},
         )
-        kept = _sampled(rows.keys, share)
+        if self._store.ids.in_flight(rows.keys[known == Known.NEW]).any():
+            busy = "a file with some of these ids is being checked: send again later"
+            raise Refusal(503, busy, retry_after=5)
+        kept = sampled(rows.keys, share)
+        batches = rows.parsed.rows.column(BATCH)
+        shut = self._shut(pc.unique(batches).to_pylist()) if batches.null_count < count else frozenset()
         here: dict[bytes, bytes] = {}
         keys, digests = rows.keys.tobytes(), rows.digests.tobytes()
         for i in np.flatnonzero(known == Known.NEW).tolist():
@@ -109,6 +139,8 @@ class Intake:
                 decision.waits.add(claim[1])
             if before is not None:
                 (decision.repeated if before == digest else decision.conflict)[i] = True
+            elif shut and (name := batches[i].as_py()) in shut:
+                decision.shut[i] = name
             elif kept[i]:
                 decision.new[i] = True
                 here[key] = digest
@@ -116,9 +148,21 @@ class Intake:
                 decision.left_out[i] = True
         return decision
 
-    def _records(self, rows: Identified, decision: _Decision, generation: int) -> list[Record]:
-        """The log's records of a request; labels go along with rows that are new or known, as they may."""
-        arrival = int(self._store.clock() * 1e6)
+    def _fresh_labels(self, rows: Identified, decision: _Decision) -> Mask:
+        """Which labels are to be stored: of rows that are new or known, and not known with the same data."""
+        fresh: Mask = (decision.new | decision.repeated)[rows.parsed.truth_rows]
+        places = np.flatnonzero(fresh)
+        if len(places):
+            keys = rows.keys[rows.parsed.truth_rows[places]]
+            same, waits = self._labels.same(keys, rows.truth_digests[places], LabelUpload())
+            fresh[places] = ~same
+            decision.waits |= waits
+            self._store.ledger.labels_left(int(same.sum()), 0)
+        return fresh
+
+    def _records(self, rows: Identified, decision: _Decision, fresh: Mask, generation: int) -> list[Record]:
+        """The log's records of a request: rows that are new, labels that are `fresh`."""
+        arrival = self._store.arrival()
         records = []
         left_out = int(decision.left_out.sum())
         if decision.new.any() or left_out:
@@ -126,9 +170,8 @@ class Intake:
             batch = rows.parsed.rows.append_column(IDENTITY, identities)
             batch = _filtered(batch, decision.new)
             records.append(_record(Kind.INFERENCES, batch, arrival, generation, left_out))
-        labelled = (decision.new | decision.repeated)[rows.parsed.truth_rows]
-        if labelled.any():
-            batch = _filtered(rows.parsed.truth, labelled)
+        if fresh.any():
+            batch = _filtered(rows.parsed.truth, fresh)
             records.append(_record(Kind.GROUND_TRUTH, batch, arrival, generation, 0))
         return records
 
@@ -143,31 +186,8 @@ class Intake:
         def settle() -> None:
             for key in claimed:
                 del self._pending[key]
-            if done.exception() is None and len(keys):
-                self._store.ids.add(keys, digests)
 
         done.add_done_callback(lambda _: loop.call_soon_threadsafe(settle))
-
-
-async def _durable(waits: "set[Future[int]]") -> None:
-    """Wait for all; a failed one means that nothing can be promised. Raises Refusal (503)."""
-    try:
-        for done in waits:
-            await asyncio.wrap_future(done)
-    except LogFullError as error:
-        raise Refusal(
-            503, f"{error}: nothing of this request was taken in, send it again later", retry_after=5
-        ) from None
-    except LogFailedError as error:
-        raise Refusal(503, f"{error}: send the request again later", retry_after=10) from None
-
-
-def _sampled(keys: Words, share: float) -> Mask:
-    """Which ids are kept: those whose hash is in the lower `share` of its range. The same id always alike."""
-    if share >= 1.0:
-        return np.ones(len(keys), np.bool_)
-    kept: Mask = keys[:, 0].astype(np.float64) < share * 2.0**64
-    return kept
 
 
 def _filtered(batch: pa.RecordBatch, mask: Mask) -> pa.RecordBatch:
@@ -181,4 +201,11 @@ def _record(kind: Kind, batch: pa.RecordBatch, arrival: int, generation: int, sa
 
 def message_of(place_of_row: Sequence[int], taken: Taken) -> dict[int, str]:
     """Places in the request of the rows that contradict what is stored."""
-    return {int(place_of_row[row]): CONFLICT for row in taken.conflicts}
+    refused = {int(place_of_row[row]): CONFLICT for row in taken.conflicts}
+    refused |= {int(place_of_row[row]): FORGOTTEN for row in taken.forgotten}
+    return refused | {int(place_of_row[row]): closed_reason(name) for row, name in taken.shut.items()}
+
+
+def closed_reason(batch: str) -> str:
+    """Why a row of a closed batch is refused."""
+    return f"batch_id: batch {batch[:100]!a} is closed, it takes no more rows"

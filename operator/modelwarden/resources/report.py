@@ -25,14 +25,16 @@ class Report(ResourceModel):
 class LabelReport(Report):
     """What became of the labels: acknowledged = stored + on their way from the log to the table.
 
-    `waiting` are labels whose inference has not been seen; `repeated` came with the same data again and are
-    stored once.
+    `waiting` are those of the stored whose inference has not been seen. Since the start of the process:
+    `repeated` came again with the same data and were not stored again, `sampled_out` were left out with
+    their inference.
     """
 
     acknowledged: int = 0
     stored: int = 0
     waiting: int = 0
     repeated: int = 0
+    sampled_out: int = 0
 
 
 class RowReport(Report):

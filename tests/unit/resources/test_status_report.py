@@ -18,7 +18,8 @@ FULL = {
     "reason": None,
     "rows": {
         "acknowledged": 10, "stored": 7, "rejectedLater": 1, "sampledOut": 1, "refused": 3, "lastHour": 5,
-        "waiting": 1, "labels": {"acknowledged": 4, "stored": 3, "waiting": 2, "repeated": 1},
+        "waiting": 1,
+        "labels": {"acknowledged": 4, "stored": 3, "waiting": 2, "repeated": 1, "sampledOut": 5},
     },
     "log": {"bytes": 5, "segments": 1, "uuid": "u", "unwritten": 1},
     "tables": {"inferences": {"version": 3, "rows": 7, "files": 2}},

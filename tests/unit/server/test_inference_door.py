@@ -18,6 +18,7 @@ from modelwarden.resources.keys import job_key
 from modelwarden.resources.report import StatusReport
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.gate import Gate
 from modelwarden_server.log import segments
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.store.writer import Pace
@@ -36,8 +37,9 @@ async def eventually(what: Callable[[], bool]) -> None:
 class Door:
     """A client of a cell, and the cell."""
 
-    def __init__(self, cell: Cell, client: httpx.AsyncClient) -> None:
+    def __init__(self, cell: Cell, client: httpx.AsyncClient, gate: Gate) -> None:
         self.cell = cell
+        self.gate = gate
         self.client = client
         self.path = f"/api/v3/models/{cell.identity.model_id}/inferences"
 
@@ -81,14 +83,14 @@ async def open_door(folder: Path, *, pace: float = 0.02, **spec: Any) -> AsyncIt
     cell = Cell(
         identity, SettingsHolder(census.settings(**spec), KEY), folder, Pace(seconds=pace), clock=lambda: NOON
     )
-    furnish(cell)
+    rooms = furnish(cell)
     transport = httpx.ASGITransport(app=store_app(cell), raise_app_exceptions=False)
     headers = {"Authorization": KEY}
     async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as client:
         cell.start()
         try:
             await eventually(lambda: cell.unready() is None)
-            yield Door(cell, client)
+            yield Door(cell, client, rooms.admission.gate)
         finally:
             cell.close(20)
 
@@ -373,10 +375,9 @@ async def test_more_requests_than_allowed_wait_and_then_are_told_to_come_again(t
 
         first = asyncio.create_task(door.post(content=slow()))
         await asyncio.sleep(0)
-        room: Any = door.cell.rooms[1]
-        await eventually(lambda: room._gate.inside == 1)
+        await eventually(lambda: door.gate.inside == 1)
         waiting = [asyncio.create_task(door.post(census.row(f"w{i}"))) for i in range(4)]
-        await eventually(lambda: room._gate.waiting == 4)
+        await eventually(lambda: door.gate.waiting == 4)
         refused = await door.post(census.row("too many"))
         assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
         assert "maxRequestsInFlight" in refused.json()["error"]
@@ -388,13 +389,12 @@ async def test_more_requests_than_allowed_wait_and_then_are_told_to_come_again(t
 
 async def test_who_waits_too_long_at_the_gate_is_told_to_come_again(tmp_path: Path) -> None:
     async with open_door(tmp_path, ingest={"limits": {"maxRequestsInFlight": 1}}) as door:
-        room: Any = door.cell.rooms[1]
-        room._gate._hold = 0.05
-        async with room._gate.admit(1, 1, 1):
+        door.gate.hold_seconds = 0.05
+        async with door.gate.admit(1, 1, 1):
             assert (await door.post(census.row("a"))).status_code == 429
-            assert room._gate.waiting == 0
+            assert door.gate.waiting == 0
         assert await door.statuses(census.row("a")) == [200]
-        assert room._gate.inside == 0
+        assert door.gate.inside == 0
 
 
 async def test_settings_that_change_while_rows_arrive_are_in_force_at_once(door: Door) -> None:
@@ -423,7 +423,7 @@ async def test_a_slow_listener_or_a_failing_one_does_not_lose_rows(tmp_path: Pat
 
     async with open_door(tmp_path) as door:
         listener = Failing()
-        door.cell.store.writer._listeners.append(listener)
+        door.cell.store.writer.listen(listener)
         await door.statuses(census.row("a"))
         await door.until(lambda r: r.rows.stored == 1)
         await door.statuses(census.row("b"))
@@ -458,8 +458,7 @@ async def test_a_full_disk_promises_nothing_also_to_who_referred_to_the_lost_row
     await asyncio.to_thread(begun.wait, 10)
     same = asyncio.create_task(door.post(census.row("a", age=1)))
     other = asyncio.create_task(door.post(census.row("a", age=2), census.row("b")))
-    room: Any = door.cell.rooms[1]
-    await eventually(lambda: room._gate.inside == 3)
+    await eventually(lambda: door.gate.inside == 3)
     go_on.set()
     answers = await asyncio.gather(first, same, other)
     assert [a.status_code for a in answers] == [503] * 3
@@ -480,15 +479,14 @@ async def test_rows_on_their_way_to_the_disk_are_known(door: Door) -> None:
 
     door.cell.store.log._sync = slow
     first = asyncio.create_task(door.statuses(census.row("a", age=1)))
-    room: Any = door.cell.rooms[1]
-    await eventually(lambda: len(room._intake._pending) == 1)
+    await eventually(lambda: len(door.cell.store.ids.on_their_way) == 1)
     same = asyncio.create_task(door.statuses(census.row("a", age=1)))
     other = asyncio.create_task(door.statuses(census.row("a", age=2)))
-    await eventually(lambda: room._gate.inside == 3)
+    await eventually(lambda: door.gate.inside == 3)
     assert not (first.done())
     assert not (same.done())
     assert not (other.done())
     held.set()
     assert await asyncio.gather(first, same, other) == [[200], [200], [409]]
     assert (await door.until(lambda r: r.rows.stored == 1)).rows.acknowledged == 1
-    assert room._intake._pending == {}
+    assert door.cell.store.ids.on_their_way == {}
