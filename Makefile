@@ -65,12 +65,12 @@ lint: $(READY) ## ruff, mypy --strict, the layers, generated files
 	@$(VENV)/bin/lint-imports --no-cache | tail -n 4
 	@$(PY) -m modelwarden.crdgen --check
 
-bench: $(READY) ## our figures and the peers', in one run
-	@$(PY) -m benchmarks
+bench: $(READY) ## our figures and the peers', in one run; ONLY=name for one item
+	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
 crds: $(READY) ## write crds/ and the chart's copies from the resource models
 	@$(PY) -m modelwarden.crdgen
 
 clean: ## remove what the targets made here (the shared cache of built binaries stays)
 	@if [ -x $(PY) ]; then $(PY) -m testbed down --all || true; fi
-	@rm -rf $(VENV) .demo .testbed .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build benchmarks/results
+	@rm -rf $(VENV) .demo .testbed .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

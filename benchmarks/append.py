@@ -1,57 +1,45 @@
-"""Appends to a Delta table, each one durable: our commit against `write_deltalake` with its defaults.
-
-The peer syncs nothing; ours syncs the file, the entry and the folders. The ratio counts CPU, so what the
-disk makes us wait is not in it.
+"""Appends to a table, ours each durable: against `write_deltalake` with its defaults, and small ones against
+pyiceberg. What the disk makes us wait is not in the ratio, which counts CPU.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import count
-from pathlib import Path
-
-import numpy as np
-import pyarrow as pa
-from deltalake import write_deltalake
-
-from benchmarks.harness import Case, here
-from modelwarden_server.store.delta import AppendTable
-
-COLUMNS = 30
+from benchmarks.environments import python_of
+from benchmarks.harness import Item, Setting, race
+from benchmarks.results import Result
+from benchmarks.workers import ours, peer
 
 
-def cases(folder: Path) -> Sequence[Case]:
-    """Small commits and large ones."""
-    return [_case(folder, 1_000, 10, target=2), _case(folder, 100_000, 2, target=3)]
+def _deltalake(setting: Setting) -> list[Result]:
+    python = python_of("deltalake", setting.tell)
+    sides = ours("append", setting.scale, "large"), peer(python, "append_deltalake", setting.scale)
+    found = race(*sides, setting, "rows")
+    return [
+        found.rate("append-deltalake", "commits of 100,000 rows x 30 columns", "rows", 3),
+        found.share("append-deltalake-bytes", "their size in parquet", "bytes a row", "bytes", 0.75),
+    ]
 
 
-def _case(folder: Path, rows: int, commits: int, target: float) -> Case:
-    rng = np.random.default_rng(7)
-    batch = pa.record_batch({f"f{i}": rng.normal(size=rows) for i in range(COLUMNS)})
-    number = count(1)
-    ours = AppendTable.open(_empty(folder / f"ours-{rows}"), batch.schema)
-    theirs = str(folder / f"peer-{rows}")
-
-    def append_ours() -> int:
-        return _repeat(commits, rows, lambda: ours.append([batch], {"bench": next(number)}))
-
-    def append_theirs() -> int:
-        return _repeat(commits, rows, lambda: write_deltalake(theirs, pa.table(batch), mode="append"))
-
-    return Case(
-        f"append {rows:,} rows a commit",
-        "write_deltalake",
-        "rows",
-        here(append_ours),
-        here(append_theirs),
-        target,
-    )
+def _pyiceberg(setting: Setting) -> list[Result]:
+    python = python_of("pyiceberg", setting.tell)
+    sides = ours("append", setting.scale, "small"), peer(python, "append_pyiceberg", setting.scale)
+    found = race(*sides, setting, "rows")
+    return [found.rate("append-pyiceberg", "commits of 1000 rows x 30 columns", "rows", 4)]
 
 
-def _empty(folder: Path) -> Path:
-    folder.mkdir()
-    return folder
-
-
-def _repeat(times: int, rows: int, work: Callable[[], object]) -> int:
-    for _ in range(times):
-        work()
-    return times * rows
+ITEMS = (
+    Item(
+        "append-deltalake",
+        how=(
+            "rows of an id, two times, 20 floats, 4 integers, 2 texts and a label that is still to come, two commits a"
+            " round to one growing table. Ours syncs file, entry and folders; the peer (`write_deltalake` by path,"
+            " defaults) syncs nothing."
+        ),
+        measure=_deltalake,
+        limits="what is left is the zstd of random doubles and the fixed cost of a commit.",
+    ),
+    Item(
+        "append-pyiceberg",
+        how="the same rows, ten commits of 1000 a round to one growing table; the peer's catalogue is in SQLite.",
+        measure=_pyiceberg,
+        limits="a commit's fixed cost: opening and closing parquet for 30 columns, one Delta entry, five syncs.",
+    ),
+)

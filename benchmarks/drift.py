@@ -1,67 +1,50 @@
-"""PSI, KL and JS of a million rows and 30 columns against a reference: ours from raw rows, and from partials;
-the peer's preset with PSI.
-"""
+"""Drift of a million rows with thirty columns against a reference: ours from rows in memory, and each peer's."""
 
-from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
+from dataclasses import dataclass
 
-import numpy as np
-import pyarrow as pa
+from benchmarks.environments import python_of
+from benchmarks.harness import ROUNDS, ROUNDS_OF_SLOW_PEERS, Item, Setting, race
+from benchmarks.results import Result
+from benchmarks.workers import ours, peer
 
-from benchmarks.harness import Case, elsewhere, here
-from benchmarks.peers.drift_data import CATEGORICAL, NUMERIC, REFERENCE_ROWS, ROWS, frames
-from modelwarden_server.analysis.buckets import buckets
-from modelwarden_server.analysis.code_space import CodeSpace
-from modelwarden_server.analysis.columns import Column
-from modelwarden_server.analysis.distances import Metric, distance
-from modelwarden_server.analysis.partials import Integers, total
-from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
-
-PEER = Path(__file__).parent / "peers" / "evidently_drift.py"
-METRICS = (Metric.PSI, Metric.KL, Metric.JS)
+_LIMITS = (
+    "finding each number's cell among some 450 borders, and the dictionaries of the text columns, are nearly all"
+    " of the time; partials spend it once, when rows come in."
+)
 
 
-def cases() -> Sequence[Case]:
-    """Cold, from rows in memory; and as a query answers, from what was folded when the rows came in."""
-    reference, current = (pa.table(frame) for frame in frames())
-    columns = [Column(name, "FLOAT", "PIPELINE_INPUT") for name in NUMERIC]
-    columns += [Column(name, "STRING", "PIPELINE_INPUT", categorical=True) for name in CATEGORICAL]
-    profiles = tuple(profile_column(c, partial(_chunks, reference, c.name)) for c in columns)
-    space = CodeSpace(ReferenceProfile("bench", REFERENCE_ROWS, profiles).columns)
-    times = pa.array(np.full(ROWS, 1_700_000_000_000_000), pa.timestamp("us", "UTC"))
-    rows = current.append_column("time", times).combine_chunks()
-    folded = total(space.fold(rows, "time"), space.size)
+@dataclass(frozen=True)
+class _Peer:
+    name: str
+    does: str
+    target: float
+    slow: bool = True
 
-    def from_rows() -> int:
-        _scores(space, total(space.fold(rows, "time"), space.size))
-        return ROWS
+    @property
+    def script(self) -> str:
+        return f"drift_{self.name.replace('-', '_')}"
 
-    def from_partials() -> int:
-        _scores(space, folded)
-        return ROWS
+    def measure(self, setting: Setting) -> list[Result]:
+        python = python_of(self.name, setting.tell)
+        usual = ROUNDS_OF_SLOW_PEERS if self.slow else ROUNDS
+        sides = ours("drift", setting.scale), peer(python, self.script, setting.scale)
+        found = race(*sides, setting, "rows", usual, warm=not self.slow)
+        return [found.rate(f"drift-{self.name}", "drift of 1M rows x 30 columns", "rows", self.target)]
 
-    peer = elsewhere("evidently", ["evidently==0.7.23", "pandas<3"], PEER)
-    name = "Evidently preset, PSI"
-    return [
-        Case("drift of 1M x 30 from rows", name, "rows", here(from_rows), peer, target=20),
-        Case("drift of 1M x 30 from partials", name, "rows", here(from_partials), peer, target=5000),
-    ]
+    def item(self) -> Item:
+        rounds = f"; {ROUNDS_OF_SLOW_PEERS} rounds, because it is slow" if self.slow else ""
+        how = f"ours is PSI, KL and JS of all 30 columns (24 numbers, 6 texts); the peer's is {self.does}{rounds}."
+        return Item(f"drift-{self.name}", how, self.measure, _LIMITS)
 
 
-def _chunks(table: pa.Table, name: str) -> list[pa.Array]:
-    chunks: list[pa.Array] = table.column(name).chunks
-    return chunks
-
-
-def _scores(space: CodeSpace, totals: Integers) -> list[float | None]:
-    scores: list[float | None] = []
-    for profile in space.columns:
-        layout = buckets(profile.cells, 10)
-        if layout is None:
-            continue
-        name = profile.column.name
-        base = layout.counts(np.asarray(profile.counts, dtype=np.int64))
-        target = layout.counts(space.cells_of(name, totals))
-        scores += [distance(metric, base, target) for metric in METRICS]
-    return scores
+ITEMS = tuple(
+    p.item()
+    for p in (
+        _Peer("evidently", "its preset with PSI for all columns, which bins the reference in each run", 100),
+        _Peer("nannyml", "the Jensen-Shannon distance of all columns over one chunk, fitted beforehand", 20),
+        _Peer("whylogs", "a profile of all columns (sketches, no drift score yet)", 100),
+        _Peer(
+            "alibi-detect", "the Kolmogorov-Smirnov test of the 24 numbers alone", 10, slow=False
+        ),
+    )
+)

@@ -1,25 +1,54 @@
-"""Times two ways of doing the same work, turn by turn, and keeps what it measured.
+"""Times two ways of doing the same work, turn by turn, and gives the median of the rounds.
 
-CPU seconds of the process are the figure: wall time on a shared machine is noise. Ours and the peer's take
-turns, so that a slow minute hits both. Must not know what is measured.
+CPU seconds are the figure: wall time on a shared machine is noise. Ours and the peer's take turns, so that a
+slow minute hits both. Must not know what is measured.
 """
 
-import json
-import platform
 import statistics
-import subprocess
 import time
-import venv
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from contextlib import ExitStack
+from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.results import Bound, Result
+from benchmarks.workers import Turn, Worker
 
-from testbed.cache import cache_folder, content_key
+ROUNDS = 5
+ROUNDS_OF_SLOW_PEERS = 3
+LONG_SECONDS = 600.0
 
-RESULTS = Path(__file__).parent / "results"
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a run is made: `scale` shrinks the work (for trying), `rounds` overrules an item's own number.
+
+    `seconds` is how long a load is kept up.
+    """
+
+    tell: Tell
+    scale: float = 1.0
+    rounds: int | None = None
+    seconds: float = 60.0
+
+    def rounds_of(self, usual: int) -> int:
+        """How many rounds to measure where `usual` is the item's own number."""
+        return self.rounds or usual
+
+    def scaled(self, number: int, least: int = 1) -> int:
+        """A number of rows, commits or seconds, made smaller by the scale."""
+        return max(least, round(number * self.scale))
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of `make bench`. `how` says what both sides do; `limits` what is in the way of a target."""
+
+    name: str
+    how: str
+    measure: Callable[[Setting], Sequence[Result]]
+    limits: str = ""
 
 
 @dataclass(frozen=True)
@@ -32,32 +61,32 @@ class Case:
     ours: Callable[[], float]
     peer: Callable[[], float]
     target: float
+    what: str = ""
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """Units per CPU second (median of the rounds) and the ratio between them."""
-
-    name: str
-    peer_name: str
-    unit: str
-    ours: float
-    peer: float
-    ratio: float
-    target: float
-    rounds: int
-
-
-def measure(case: Case, rounds: int = 5) -> Measurement:
-    """Run both ways `rounds` times, turn by turn, after one unmeasured round of each."""
+def measure(case: Case, setting: Setting, usual: int = ROUNDS) -> Result:
+    """Run both ways, turn by turn, after one unmeasured round of each."""
+    rounds = setting.rounds_of(usual)
     case.ours()
     case.peer()
     ours, peer = [], []
-    for _ in range(rounds):
+    for number in range(1, rounds + 1):
         ours.append(case.ours())
         peer.append(case.peer())
+        setting.tell(_round(number, rounds, ours[-1], peer[-1], case.unit))
     mine, theirs = statistics.median(ours), statistics.median(peer)
-    return Measurement(case.name, case.peer_name, case.unit, mine, theirs, mine / theirs, case.target, rounds)
+    return Result(
+        name=case.name,
+        what=case.what or case.name,
+        unit=f"{case.unit}/CPU s",
+        ours=mine,
+        peer=theirs,
+        peer_version=case.peer_name,
+        ratio=mine / theirs,
+        target=case.target,
+        bound=Bound.RATIO_AT_LEAST,
+        rounds=rounds,
+    )
 
 
 def here(work: Callable[[], int]) -> Callable[[], float]:
@@ -71,44 +100,51 @@ def here(work: Callable[[], int]) -> Callable[[], float]:
     return rate
 
 
-def elsewhere(environment: str, requirements: Sequence[str], script: Path) -> Callable[[], float]:
-    """The rate of a peer that needs an environment of its own: `script` prints units per CPU second.
+@dataclass(frozen=True)
+class Race:
+    """All rounds of two sides, in processes of their own."""
 
-    The environment is made once, in the cache folder, under a name that holds its exact requirements.
-    """
-    folder = cache_folder() / "bench" / f"{environment}-{content_key(*requirements)}"
-    python = folder / "bin" / "python"
+    ours: tuple[Turn, ...]
+    peer: tuple[Turn, ...]
+    peer_version: str
 
-    def rate() -> float:
-        if not python.exists():
-            venv.create(folder, with_pip=True)
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True)
-        done = subprocess.run([python, script], check=True, capture_output=True, text=True)
-        return float(done.stdout.split()[-1])
-
-    return rate
-
-
-def show(measurements: list[Measurement], console: Console) -> None:
-    """The table that people read."""
-    table = Table(title="units per CPU second, median; ours and the peer's in one run")
-    for column in ("what", "peer", "unit"):
-        table.add_column(column)
-    for column in ("ours", "peer's", "ratio", "target"):
-        table.add_column(column, justify="right")
-    for m in measurements:
-        style = "green" if m.ratio >= m.target else "yellow"
-        table.add_row(
-            m.name, m.peer_name, m.unit, f"{m.ours:,.0f}", f"{m.peer:,.0f}",
-            f"[{style}]{m.ratio:.1f}x[/]", f"{m.target:g}x",
+    def rate(self, name: str, what: str, unit: str, target: float) -> Result:
+        """Units per CPU second, and that ours are to be `target` times the peer's."""
+        mine, theirs = (statistics.median(turn.rate for turn in side) for side in (self.ours, self.peer))
+        return Result(
+            name, what, f"{unit}/CPU s", mine, theirs, self.peer_version, mine / theirs, target,
+            Bound.RATIO_AT_LEAST, len(self.ours),
         )  # fmt: skip
-    console.print(table)
+
+    def share(self, name: str, what: str, unit: str, figure: str, target: float) -> Result:
+        """Another figure that both sides report, of which ours is to be at most `target` times the peer's."""
+        mine, theirs = (statistics.median(turn.more[figure] for turn in s) for s in (self.ours, self.peer))
+        return Result(
+            name, what, unit, mine, theirs, self.peer_version, mine / theirs, target,
+            Bound.RATIO_AT_MOST, len(self.ours),
+        )  # fmt: skip
 
 
-def keep(measurements: list[Measurement]) -> Path:
-    """Write them as JSON under results/; returns the file."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{time.strftime('%Y%m%dT%H%M%S')}.json"
-    machine = {"machine": platform.machine(), "python": platform.python_version()}
-    path.write_text(json.dumps({**machine, "measurements": [asdict(m) for m in measurements]}, indent=2))
-    return path
+def race(
+    ours: Worker, peer: Worker, setting: Setting, unit: str, usual: int = ROUNDS, *, warm: bool = True
+) -> Race:
+    """Let both sides prepare, then take turns. Without `warm` the first round counts, for slow peers."""
+    rounds = setting.rounds_of(usual)
+    with ExitStack() as processes:
+        setting.tell("preparing our side")
+        processes.enter_context(ours)
+        setting.tell("preparing the peer's side")
+        processes.enter_context(peer)
+        if warm:
+            ours.turn()
+            peer.turn()
+        mine, theirs = [], []
+        for number in range(1, rounds + 1):
+            mine.append(ours.turn())
+            theirs.append(peer.turn())
+            setting.tell(_round(number, rounds, mine[-1].rate, theirs[-1].rate, unit))
+        return Race(tuple(mine), tuple(theirs), peer.version)
+
+
+def _round(number: int, rounds: int, ours: float, peer: float, unit: str) -> str:
+    return f"round {number} of {rounds}: ours {ours:,.0f}, the peer {peer:,.0f} {unit}/CPU s"

@@ -10,12 +10,14 @@ CATEGORICAL = tuple(f"c{i}" for i in range(6))
 Frame = dict[str, np.ndarray]
 
 
-def frames() -> tuple[Frame, Frame]:
+def frames(scale: float = 1.0) -> tuple[Frame, Frame]:
     """The reference and the rows to be compared with it, column by column, the same at every call."""
-    return _frame(REFERENCE_ROWS, seed=1, shift=0.0), _frame(ROWS, seed=2, shift=0.01)
+    rows = [max(1000, round(number * scale)) for number in (REFERENCE_ROWS, ROWS)]
+    return frame(rows[0], seed=1, shift=0.0), frame(rows[1], seed=2, shift=0.01)
 
 
-def _frame(rows: int, seed: int, shift: float) -> Frame:
+def frame(rows: int, seed: int, shift: float) -> Frame:
+    """Rows whose distribution is moved a little by `shift`, more in each further column."""
     rng = np.random.default_rng(seed)
     numbers = {name: rng.normal(shift * i, 1, rows) for i, name in enumerate(NUMERIC)}
     names = np.array([f"value-{i}" for i in range(12)], dtype=object)
