@@ -21,6 +21,7 @@ from modelwarden_server.query.inference import inference_with_labels, waiting_la
 from modelwarden_server.query.request import QueryError, parse_drift_query
 from modelwarden_server.query.scan import Deadline, QueryTooLargeError
 from modelwarden_server.query.sql.answer import MAX_PAGE_SIZE, Page, QuerySources, answered
+from modelwarden_server.query.sql.engine import Engine
 from modelwarden_server.query.sql.request import parse_query
 from modelwarden_server.web import Refusal, check_model
 
@@ -44,6 +45,7 @@ class QueryDoor:
     sources: Callable[[], QuerySources]
     seconds: Histogram
     """By kind of question and status of the answer."""
+    engine: Engine = field(default_factory=Engine)
     wait_seconds: float = _WAIT_SECONDS
     answer_seconds: float = _ANSWER_SECONDS
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
@@ -117,13 +119,13 @@ class QueryDoor:
 
     def _query(self, request: Request, body: bytes) -> bytes:
         query, page = parse_query(body), page_of(request)
-        return self._read(lambda sources, deadline: answered(query, page, sources, deadline))
+        return self._read(lambda sources, deadline: answered(query, page, sources, deadline, self.engine))
 
     def _inference(self, request: Request, _body: bytes) -> bytes:
         identifier = request.path_params["inference"]
 
         def found(sources: QuerySources, deadline: Deadline) -> bytes:
-            body = inference_with_labels(identifier, sources, deadline)
+            body = inference_with_labels(identifier, sources, deadline, self.engine)
             if body is not None:
                 return body
             labels = waiting_labels(identifier, sources, deadline)

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from modelwarden_server.query.drift_answer import Files
 from modelwarden_server.query.scan import Deadline
 from modelwarden_server.query.sql.answer import Page, QuerySources, answered
+from modelwarden_server.query.sql.engine import Engine
 from modelwarden_server.query.sql.kinds import instant_text, shape_of
 from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.query.sql.request import EVERYTHING, Condition, Item, Property, Query
@@ -24,7 +25,9 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, GENERATION, ID, TRU
 _ROWS_AT_ONCE = 65_536
 
 
-def inference_with_labels(identifier: str, sources: QuerySources, deadline: Deadline) -> bytes | None:
+def inference_with_labels(
+    identifier: str, sources: QuerySources, deadline: Deadline, engine: Engine
+) -> bytes | None:
     """`{"query_result": [row], "ground_truth_history": […]}`, or None if there is no such inference.
 
     Raises QueryTooLargeError, OSError (a file is gone).
@@ -35,7 +38,7 @@ def inference_with_labels(identifier: str, sources: QuerySources, deadline: Dead
     labels = _holding(sources.labels, identifier, deadline)
     asked = Condition(Property(ID, ID), "eq", identifier, ID)
     query = Query((Item(EVERYTHING, Property(EVERYTHING, ""), ""),), conditions=(asked,), limit=1)
-    found = answered(query, Page(), replace(sources, inferences=inferences, labels=labels), deadline)
+    found = answered(query, Page(), replace(sources, inferences=inferences, labels=labels), deadline, engine)
     row = msgspec.json.decode(found)["query_result"]
     if not row:
         return None

@@ -15,7 +15,7 @@ from modelwarden_server.query.drift_answer import Files
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline, check_rows
 from modelwarden_server.query.sql.catalog import LABELS, ROWS
-from modelwarden_server.query.sql.engine import DEFAULT_LIMITS, EngineLimits, Found, run
+from modelwarden_server.query.sql.engine import Engine, Found
 from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.query.sql.partial_counts import Counted, count_by_partials
 from modelwarden_server.query.sql.reading import TableRows
@@ -55,7 +55,7 @@ def answered(
     page: Page,
     sources: QuerySources,
     deadline: Deadline,
-    limits: EngineLimits = DEFAULT_LIMITS,
+    engine: Engine,
 ) -> bytes:
     """The body of the answer. Raises QueryError, QueryTooLargeError, OSError (a file is gone)."""
     paged = _paged(query, page)
@@ -63,14 +63,8 @@ def answered(
     counts = count_by_partials(paged, sources.model, sources.counted)
     if counts is not None:
         return _body(Found([_encode(row) for row in counts], more=False), "partials", statement)
-    found = run(
-        statement.sql,
-        statement.values,
-        _tables(statement, sources, deadline),
-        deadline,
-        _encoder(statement),
-        limits,
-    )
+    tables = _tables(statement, sources, deadline)
+    found = engine.run(statement.sql, statement.values, tables, deadline, _encoder(statement))
     return _body(found, "rows", statement)
 
 

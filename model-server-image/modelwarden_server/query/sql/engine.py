@@ -1,4 +1,4 @@
-"""DuckDB, held on a short leash: one instance a question, no files, no settings, bounded memory and time.
+"""DuckDB, held on a short leash: no files, no settings, no extensions, bounded memory and time.
 
 What it gets is a statement of ours, values, and readers of Arrow batches; what it gives are plain rows. It is
 imported with the first question: a store that is not asked does not pay for it.
@@ -25,9 +25,9 @@ TOO_LARGE = "the query needs more memory than one may take: narrow the filter, g
 
 @dataclass(frozen=True)
 class EngineLimits:
-    """What one question may take: bytes of memory and temporary files, threads; rows, bytes of an answer."""
+    """Bytes of memory and of temporary files for all questions together; rows and bytes of one answer."""
 
-    memory: int = 128 << 20
+    memory: int = 192 << 20
     temporary: int = 1 << 30
     threads: int = 1
     rows: int = 100_000
@@ -46,33 +46,87 @@ class Found:
     more: bool
 
 
-def run(
-    sql: str,
-    values: Sequence[object],
-    tables: Mapping[str, TableRows],
-    deadline: Deadline,
-    encode: Encode,
-    limits: EngineLimits = DEFAULT_LIMITS,
-) -> Found:
-    """Run one statement; `encode` makes bytes of a row.
+class Engine:
+    """One for a process. Questions may come from several threads; they share the memory."""
 
-    Raises QueryError, QueryTooLargeError, or what reading a table raised.
-    """
+    def __init__(self, limits: EngineLimits = DEFAULT_LIMITS) -> None:
+        self.limits = limits
+        self._lock = threading.Lock()
+        self._root: duckdb.DuckDBPyConnection | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def run(
+        self,
+        sql: str,
+        values: Sequence[object],
+        tables: Mapping[str, TableRows],
+        deadline: Deadline,
+        encode: Encode,
+    ) -> Found:
+        """Run one statement; `encode` makes bytes of a row.
+
+        Raises QueryError, QueryTooLargeError, or what reading a table raised.
+        """
+        import duckdb
+
+        with self._connection() as connection, _interrupted(connection, deadline) as late:
+            try:
+                for name, table in tables.items():
+                    connection.register(name, table)
+                connection.execute(sql, list(values))
+                return _fetched(connection, encode, self.limits)
+            except duckdb.Error as error:
+                for table in tables.values():
+                    if table.failed is not None:
+                        raise table.failed from None
+                if late.is_set():
+                    raise QueryTooLargeError(TOO_LONG) from None
+                if isinstance(error, duckdb.InternalException | duckdb.FatalException):
+                    self.close()  # what it is in now is not to be trusted: the next question gets a new one
+                raise _told(error) from error
+
+    def close(self) -> None:
+        """Release memory and temporary files. The next question opens it again."""
+        with self._lock:
+            root, self._root = self._root, None
+            folder, self._folder = self._folder, None
+        if root is not None:
+            root.close()
+        if folder is not None:
+            folder.cleanup()
+
+    @contextmanager
+    def _connection(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        with self._lock:
+            if self._root is None:
+                self._folder = tempfile.TemporaryDirectory(prefix="modelwarden-query-")
+                self._root = _opened(self._folder.name, self.limits)
+            connection = self._root.cursor()
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+
+def _opened(folder: str, limits: EngineLimits) -> "duckdb.DuckDBPyConnection":
     import duckdb
 
-    with _connection(limits) as connection, _interrupted(connection, deadline) as late:
-        try:
-            for name, table in tables.items():
-                connection.register(name, table)
-            connection.execute(sql, list(values))
-            return _fetched(connection, encode, limits)
-        except duckdb.Error as error:
-            for table in tables.values():
-                if table.failed is not None:
-                    raise table.failed from None
-            if late.is_set():
-                raise QueryTooLargeError(TOO_LONG) from None
-            raise _told(error) from error
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "memory_limit": f"{limits.memory}B",
+            "threads": str(limits.threads),
+            "temp_directory": folder,
+            "max_temp_directory_size": f"{limits.temporary}B",
+            "autoload_known_extensions": "false",
+            "autoinstall_known_extensions": "false",
+            "python_enable_replacements": "false",
+        },
+    )
+    # Last, and in this order: without access the temporary folder could not be named any more.
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _told(error: "duckdb.Error") -> Exception:
@@ -86,32 +140,6 @@ def _told(error: "duckdb.Error") -> Exception:
             return QueryError("a result is outside of what a number can hold: calculate with smaller numbers")
         case _:
             return error
-
-
-@contextmanager
-def _connection(limits: EngineLimits) -> "Iterator[duckdb.DuckDBPyConnection]":
-    import duckdb
-
-    with tempfile.TemporaryDirectory(prefix="modelwarden-query-") as folder:
-        connection = duckdb.connect(
-            ":memory:",
-            config={
-                "memory_limit": f"{limits.memory}B",
-                "threads": str(limits.threads),
-                "temp_directory": folder,
-                "max_temp_directory_size": f"{limits.temporary}B",
-                "autoload_known_extensions": "false",
-                "autoinstall_known_extensions": "false",
-                "python_enable_replacements": "false",
-            },
-        )
-        try:
-            # Last, and in this order: without access the temporary folder could not be named any more.
-            connection.execute("SET enable_external_access = false")
-            connection.execute("SET lock_configuration = true")
-            yield connection
-        finally:
-            connection.close()
 
 
 @contextmanager
