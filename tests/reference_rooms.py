@@ -12,14 +12,16 @@ import pyarrow.parquet as pq
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from modelwarden.resources.cell import CellIdentity
+from modelwarden.resources.cell import CellIdentity, LimitSettings
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.door.datasets import DatasetDoor
-from modelwarden_server.door.multipart import FormLimits
+from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.reference import ReferenceDoor
 from modelwarden_server.door.reference_rows import reference_schema
+from modelwarden_server.door.source_load import SourceDoor
 from modelwarden_server.schema.compiled import compile_schema
 from modelwarden_server.store.artefacts import ArtefactStore
+from modelwarden_server.store.images import ImageStore
 from modelwarden_server.store.reference import ReferenceStore
 from modelwarden_server.web import Caller, Refusal, on_refusal
 
@@ -54,6 +56,15 @@ IDENTITY = CellIdentity.model_validate(
     }
 )
 PATH = f"/api/v3/models/{IDENTITY.model_id}/reference_data"
+LIMITS = LimitSettings(
+    max_body_bytes=64 << 20,
+    max_rows=1000,
+    max_string_length=100,
+    max_requests_in_flight=4,
+    max_log_bytes=1 << 30,
+    max_file_bytes=64 << 20,
+    max_parts=8,
+)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -92,6 +103,7 @@ class ReferenceRooms:
 
 def open_rooms(folder: Path, **limits: float) -> ReferenceRooms:
     """Open a cell's folder as a process would at its start."""
+    reserve = {name: limits.pop(name) for name in ("reserve", "reserve_share") if name in limits}
     schema = compile_schema(IDENTITY)
     ticks: Iterator[datetime] = iter(START + timedelta(seconds=i) for i in range(10_000))
     store = ReferenceStore(
@@ -104,15 +116,19 @@ def open_rooms(folder: Path, **limits: float) -> ReferenceRooms:
         schema=schema,
         datasets=lambda: store,
         uploads=folder / "uploads",
-        limits=FormLimits(**({"body_bytes": 64 << 20, "files": 8, "reserve": 0} | limits)),
-        string_length=lambda: 100,
+        limits=lambda: LIMITS.model_copy(update=limits),
         protect=lambda batch: batch,
+        images=lambda _: FileImages(ImageStore(folder / "images"), None, schema.data, {}),
+        **reserve,
     )
     datasets = DatasetDoor(
         lambda: store, artefacts, columns_of(IDENTITY.attributes), lambda: settled.append("once")
     )
     door.sweep()
-    plain = Starlette(routes=[*door.routes(), *datasets.routes()], exception_handlers={Refusal: on_refusal})
+    plain = Starlette(
+        routes=[*door.routes(), *datasets.routes(), *SourceDoor(door).routes()],
+        exception_handlers={Refusal: on_refusal},
+    )
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         scope["caller"] = rooms.caller

@@ -45,7 +45,8 @@ def furnish(cell: Cell) -> Rooms:
     admission, answers = Admission(cell), AnswerRoom(cell)
     labels = LabelRoom(cell, admission)
     inferences = InferenceRoom(cell, admission, labels)
-    references = ReferenceRoom(cell, answers.reference_changed)
+    images = ImageRoom(cell)
+    references = ReferenceRoom(cell, answers.reference_changed, images)
     answers.compare_with(references)
 
     async def settle() -> None:
@@ -53,7 +54,6 @@ def furnish(cell: Cell) -> Rooms:
         await files.settle()
 
     batches = BatchRoom(cell, settle, lambda: references.datasets().all())
-    images = ImageRoom(cell)
     files = FileRoom(cell, images, labels, batches.shut)
     inferences.shut = batches.shut
     # Labels before whoever hands labels to them.

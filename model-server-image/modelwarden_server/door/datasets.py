@@ -38,6 +38,7 @@ MAX_PROFILE_BYTES = 64 << 20
 class _Declare(msgspec.Struct, rename="camel"):
     closed: bool = False
     total_record_count: int | None = None
+    source_hash: str | None = None
 
 
 class _Failure(msgspec.Struct):
@@ -73,7 +74,8 @@ class DatasetDoor:
         if request.scope["caller"].claim is not None:
             raise Refusal(403, "a Job's key does not declare datasets")
         name = request.path_params["name"]
-        wanted = await read_json(request, _Declare, '{"closed": false, "totalRecordCount": null}')
+        example = '{"closed": false, "totalRecordCount": null, "sourceHash": null}'
+        wanted = await read_json(request, _Declare, example)
         try:
             dataset = await asyncio.to_thread(self._declare, name, wanted)
         except DatasetError as error:
@@ -139,8 +141,10 @@ class DatasetDoor:
         return json_answer({"message": "noted"})
 
     def _declare(self, name: str, wanted: _Declare) -> Dataset:
-        dataset = self.datasets().declare(name)
-        return self.datasets().close(name, wanted.total_record_count) if wanted.closed else dataset
+        dataset = self.datasets().declare(name, wanted.source_hash)
+        # What a Job loads is closed by the first declaration after it is complete.
+        closing = wanted.closed and dataset.is_complete
+        return self.datasets().close(name, wanted.total_record_count) if closing else dataset
 
     def _closed(self, request: Request) -> Dataset:
         try:
@@ -177,6 +181,8 @@ def reported(dataset: Dataset) -> ReferenceReport:
         content_hash=dataset.content_hash,
         profile_hash=dataset.profile_hash,
         message=dataset.message,
+        source_hash=dataset.source_hash,
+        loaded=dataset.loaded,
         created_at=dataset.created_at,
         closed_at=dataset.closed_at,
     )

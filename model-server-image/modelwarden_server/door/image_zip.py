@@ -17,6 +17,8 @@ from io import BufferedRandom, BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
+from modelwarden.resources.cell import LimitSettings
+from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.parquet_pieces import OversizedFileError, UnreadableFileError
 
 FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "GIF": "image/gif", "TIFF": "image/tiff"}
@@ -96,6 +98,13 @@ class ImageZip:
         if not whole:
             raise ImageProblem("names an entry of image_data that has another size than it says")
         return content
+
+
+def opened_zip(images: ReceivedFile, limits: LimitSettings) -> ImageZip:
+    """The zip that was received. Raises UnreadableFileError or OversizedFileError."""
+    if not images.size:
+        raise UnreadableFileError(f"the part {images.part} is empty: send the zip again")
+    return ImageZip(images.content, ZipLimits(limits.max_zip_entries, limits.max_decompressed_bytes))
 
 
 def image_format(content: bytes) -> str:

@@ -1,14 +1,16 @@
 """The documented door for reference data: upload, close, look.
 
 POST  /api/v3/models/{id}/reference_data[?dataset=]   multipart, parts `reference_data` or
-`reference_data.parquet` PATCH /api/v3/models/{id}/reference_data[?dataset=]   {"status": "uploaded",
-"total_record_count": N} GET   /api/v3/models/{id}/reference_data[?dataset=]
+                                                      `reference_data.parquet`, and `image_data`
+PATCH /api/v3/models/{id}/reference_data[?dataset=]   {"status": "uploaded", "total_record_count": N}
+GET   /api/v3/models/{id}/reference_data[?dataset=]
 
 Who may call and whether the model is this one is decided before a request comes here.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from modelwarden.resources.cell import CellIdentity
+from modelwarden.resources.cell import CellIdentity, LimitSettings
 from modelwarden_server.door.bodies import drain, read_json
+from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.multipart import (
     FormLimits,
     FormReceiver,
@@ -29,7 +32,8 @@ from modelwarden_server.door.multipart import (
     TooLargeError,
     receive,
 )
-from modelwarden_server.door.reference_rows import ReferenceFileError, ReferenceRows, read_reference
+from modelwarden_server.door.parquet_pieces import OversizedFileError, UnreadableFileError
+from modelwarden_server.door.reference_rows import ReferenceRows, ReferenceRules, read_reference
 from modelwarden_server.durable import make_folder
 from modelwarden_server.schema.compiled import CompiledSchema
 from modelwarden_server.store.datasets import Dataset, State
@@ -45,6 +49,7 @@ from modelwarden_server.store.reference import (
 from modelwarden_server.web import Refusal, check_model, json_answer
 
 PARTS = ("reference_data", "reference_data.parquet")
+IMAGES = "image_data"
 STATUS_WORDS: dict[State, str] = {
     "open": "started",
     "closed": "processing",
@@ -52,8 +57,11 @@ STATUS_WORDS: dict[State, str] = {
     "failed": "failed",
 }
 _AT_ONCE = 2
+_FULL_PARTS = 4
 _WAITING = 32
-_REFUSED = (DatasetError, MultipartError, TooLargeError, ReferenceFileError, TimeoutError)
+_RESERVE = 256 << 20
+_LARGE = (TooLargeError, OversizedFileError)
+_REFUSED = (DatasetError, MultipartError, UnreadableFileError, TimeoutError, *_LARGE)
 
 
 class _Close(msgspec.Struct):
@@ -71,9 +79,15 @@ class ReferenceDoor:
     """Refuses (503) as long as there are none."""
     uploads: Path
     """A folder on the cell's volume for files that are still arriving."""
-    limits: FormLimits
-    string_length: Callable[[], int]
+    limits: Callable[[], LimitSettings]
     protect: Callable[[pa.RecordBatch], pa.RecordBatch]
+    images: Callable[[ReceivedFile | None], FileImages]
+    """What the names of images in an upload with this zip mean. Raises UnreadableFileError."""
+    imaging: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by an upload with images."""
+    reserve: int = _RESERVE
+    reserve_share: float = 0.05
+    """What must stay free on the volume: so many bytes or that share of it, whichever is less."""
     refuse: Callable[[], None] = lambda: None
     """Refuses while nothing is taken in."""
     fatal: Callable[[str], None] = lambda _: None
@@ -100,20 +114,36 @@ class ReferenceDoor:
     async def upload(self, request: Request) -> Response:
         """Take files into the open dataset: 207 with counts and failures."""
         check_model(request, self.identity)
+
+        def named() -> str:
+            name = self.datasets().addressed(request.query_params.get("dataset"), to_add=True)
+            self.datasets().check_uploads(name)
+            return name
+
+        return json_answer(await self.receive(request, named, whole=False), 207)
+
+    async def receive(self, request: Request, named: Callable[[], str], *, whole: bool) -> dict[str, Any]:
+        """Take the files of a form into the dataset that `named` tells; the documented answer.
+
+        With `whole` a file with a bad row is refused as it is (400). Raises Refusal.
+        """
         try:
             self.refuse()
-            name = self.datasets().addressed(request.query_params.get("dataset"), to_add=True)
-            receiver = FormReceiver(request.headers.get("content-type", ""), self.uploads, PARTS, self.limits)
+            name = named()
+            receiver = self._receiver(request)
         except (DatasetError, MultipartError, Refusal) as error:
-            await drain(request.stream(), self.limits.body_bytes)
+            await drain(request.stream(), self.limits().max_file_bytes)
             raise _refusal(error) from None
         if self.inside >= _WAITING:
             raise Refusal(503, "too many uploads at once: try again in a few seconds", retry_after=5)
         self.inside += 1
         try:
-            async with self._turn:
+            async with AsyncExitStack() as inside:
+                await inside.enter_async_context(self._turn)
                 files = await receive(receiver, request.stream())
-                answer = await asyncio.to_thread(self._take, name, files)
+                if any(file.part == IMAGES for file in files):
+                    await inside.enter_async_context(self.imaging)
+                return await asyncio.to_thread(self._take, name, files, whole)
         except NotDurableError as error:
             self.fatal(str(error))
             raise Refusal(503, "the files may not be on the disk: send them again later") from error
@@ -121,7 +151,17 @@ class ReferenceDoor:
             raise _refusal(error) from error
         finally:
             self.inside -= 1
-        return json_answer(answer, 207)
+
+    def _receiver(self, request: Request) -> FormReceiver:
+        limits = self.limits()
+        form = FormLimits(
+            body_bytes=limits.max_file_bytes * min(limits.max_parts, _FULL_PARTS),
+            files=limits.max_parts,
+            reserve=self.reserve,
+            reserve_share=self.reserve_share,
+            file_bytes=limits.max_file_bytes,
+        )
+        return FormReceiver(request.headers.get("content-type", ""), self.uploads, (*PARTS, IMAGES), form)
 
     async def close(self, request: Request) -> Response:
         """Close the dataset with the stated number of rows: 200, or 400 with both numbers."""
@@ -147,8 +187,31 @@ class ReferenceDoor:
         except DatasetError as error:
             raise _refusal(error) from None
 
-    def _take(self, name: str, files: Sequence[ReceivedFile]) -> dict[str, Any]:
+    def _take(self, name: str, files: Sequence[ReceivedFile], whole: bool) -> dict[str, Any]:
+        try:
+            rows = [file for file in files if file.part != IMAGES]
+            zips = [file for file in files if file.part == IMAGES]
+            if not rows or len(zips) > 1:
+                raise MultipartError(f"send files in parts {PARTS[0]}, and at most one {IMAGES} beside them")
+            images = self.images(zips[0] if zips else None)
+            try:
+                return self._take_rows(name, rows, images, whole)
+            except BaseException:
+                images.discard()
+                raise
+        finally:
+            for file in files:
+                file.content.close()
+
+    def _take_rows(
+        self,
+        name: str,
+        files: Sequence[ReceivedFile],
+        images: FileImages,
+        whole: bool,
+    ) -> dict[str, Any]:
         store = self.datasets()
+        rules = ReferenceRules(self.schema, self.limits(), images)
         counts = {"success": 0, "failure": 0, "total": 0}
         failures: list[dict[str, Any]] = []
         ignored: set[str] = set()
@@ -156,22 +219,25 @@ class ReferenceDoor:
         try:
             for file in files:
                 told = ReferenceRows()
-                rows = read_reference(file.content, file.head, self.schema, self.string_length(), told)
+                rows = read_reference(file, rules, told)
                 uploads.append(Upload(file.sha256(), store.stage(name, map(self.protect, rows))))
                 counts["success"] += told.total - told.failed
                 counts["failure"] += told.failed
                 counts["total"] += told.total
                 failures += [{"message": reason, "status": 400} for reason in told.reasons]
                 ignored.update(told.ignored)
+            if whole and counts["failure"]:
+                raise UnreadableFileError(
+                    f"{counts['failure']} of {counts['total']} rows are not good, the first: "
+                    + failures[0]["message"]
+                )
+            images.sync()
             kept = [upload for upload in uploads if upload.file.rows]
             store.discard(name, [upload.file for upload in uploads if not upload.file.rows])
             store.commit(name, kept)
         except BaseException:
             store.discard(name, [upload.file for upload in uploads])
             raise
-        finally:
-            for file in files:
-                file.content.close()
         answer: dict[str, Any] = {"counts": counts, "failures": failures}
         if ignored:
             answer["ignored_columns"] = sorted(ignored)
@@ -200,7 +266,7 @@ def _refusal(error: Exception) -> Refusal:
             return Refusal(404, str(error))
         case DatasetClosedError():
             return Refusal(409, str(error))
-        case TooLargeError():
+        case TooLargeError() | OversizedFileError():
             return Refusal(413, str(error))
         case TimeoutError():
             return Refusal(408, "the files did not arrive in time: send them again")

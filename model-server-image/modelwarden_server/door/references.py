@@ -3,7 +3,7 @@
 <data>/tables/reference/<dataset>/   rows, one Delta table a dataset
 <data>/reference/<dataset>.json      what is known of each
 <data>/artefacts/profile/<sha256>    profiles
-<data>/uploads/                      files that are still arriving
+<data>/uploads/                      files that are still arriving, without names
 """
 
 from collections.abc import Callable, Sequence
@@ -16,10 +16,14 @@ from starlette.routing import BaseRoute
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.cell import Cell
 from modelwarden_server.door.datasets import DatasetDoor, reported
-from modelwarden_server.door.multipart import FormLimits
+from modelwarden_server.door.file_images import FileImages
+from modelwarden_server.door.image_zip import opened_zip
+from modelwarden_server.door.images import ImageRoom
+from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.reference import ReferenceDoor
 from modelwarden_server.door.reference_rows import reference_schema
 from modelwarden_server.door.secret import hash_secret
+from modelwarden_server.door.source_load import SourceDoor
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.artefacts import ArtefactStore
 from modelwarden_server.store.listening import CommitListener
@@ -27,16 +31,15 @@ from modelwarden_server.store.reference import ReferenceStore
 from modelwarden_server.store.store import Folders, Store
 from modelwarden_server.web import Refusal
 
-LIMITS = FormLimits(body_bytes=4 << 30, files=64, reserve=256 << 20)
-
 
 class ReferenceRoom:
     """Reference data in, profiles in, both kept for whoever compares. `settled`: a dataset
     got its profile.
     """
 
-    def __init__(self, cell: Cell, settled: Callable[[], None]) -> None:
+    def __init__(self, cell: Cell, settled: Callable[[], None], images: ImageRoom | None = None) -> None:
         self._cell = cell
+        self._images = images or ImageRoom(cell)
         self._folders = Folders(cell.folder)
         self._store: ReferenceStore | None = None
         self._secret = b""
@@ -46,18 +49,20 @@ class ReferenceRoom:
             schema=cell.schema,
             datasets=self.datasets,
             uploads=cell.folder / "uploads",
-            limits=LIMITS,
-            string_length=lambda: cell.settings.current.ingest.limits.max_string_length,
+            limits=lambda: cell.settings.current.ingest.limits,
             protect=self._protect,
+            images=self._images_of,
+            imaging=self._images.uploads,
             refuse=self._refuse_while_closed,
             fatal=lambda reason: cell.fail(reason, restart_helps=True),
         )
         columns = columns_of(cell.identity.attributes)
         self._inner = DatasetDoor(self.datasets, self.artefacts, columns, settled)
+        self._source = SourceDoor(self._door)
 
     def routes(self) -> Sequence[BaseRoute]:
         """See Room."""
-        return [*self._door.routes(), *self._inner.routes()]
+        return [*self._door.routes(), *self._inner.routes(), *self._source.routes()]
 
     def attach(self, _store: Store) -> CommitListener | None:
         """See Room."""
@@ -90,6 +95,15 @@ class ReferenceRoom:
         if self._store is None:
             raise Refusal(503, self._cell.unready() or "the cell is starting", retry_after=2)
         return self._store
+
+    def _images_of(self, content: ReceivedFile | None) -> FileImages:
+        settings = self._cell.settings.current
+        return FileImages(
+            self._images.images,
+            None if content is None else opened_zip(content, settings.ingest.limits),
+            self._cell.schema.data,
+            settings.sensitivity,
+        )
 
     def _protect(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         return protect(rows, self._cell.settings.current.sensitivity, self._secret)

@@ -33,8 +33,8 @@ class DatasetFile:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """One reference dataset. `records` is what its table holds; `declared`: an object of
-    the cluster names it.
+    """One reference dataset. `records` counts the rows of its table; `declared`: an object of the
+    cluster names it.
     """
 
     name: str
@@ -47,12 +47,21 @@ class Dataset:
     files: tuple[DatasetFile, ...] = ()
     profile_hash: str | None = None
     message: str | None = None
+    source_hash: str | None = None
+    """Of the source that a Job loads the rows from; None if they are uploaded."""
+    loaded: bool = False
+    """Whether the rows are all those of that source."""
     records: int = 0
 
     @property
     def is_open(self) -> bool:
         """Whether rows may still be added."""
         return self.state == "open"
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is known to be missing."""
+        return self.source_hash is None or self.loaded
 
 
 class DatasetFiles:

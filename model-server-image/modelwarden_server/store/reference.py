@@ -7,6 +7,7 @@ what is in a profile.
 """
 
 import hashlib
+import shutil
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -105,7 +106,7 @@ class ReferenceStore:
             if name is not None:
                 return name
             declared = [d for d in self._datasets.values() if d.declared]
-            open_ones = sorted(d.name for d in declared if d.is_open)
+            open_ones = sorted(d.name for d in declared if d.is_open and not (to_add and d.source_hash))
             if len(open_ones) > 1:
                 raise DatasetError(f"several datasets are open ({', '.join(open_ones)}): add ?dataset=<name>")
             if open_ones:
@@ -117,15 +118,73 @@ class ReferenceStore:
                 raise DatasetClosedError(f"dataset {last} is closed: declare another one to replace it")
             return last
 
-    def declare(self, name: str) -> Dataset:
-        """Make the dataset if it is not there, and note that an object of the cluster stands for it."""
+    def declare(self, name: str, source_hash: str | None = None) -> Dataset:
+        """Make the dataset if it is not there, and note that an object of the cluster stands for it.
+
+        `source_hash`: its rows are loaded by a Job from that source, nobody uploads any. Another source than
+        before is to be loaded anew, as long as the dataset is open.
+        """
         with self._lock:
             dataset = self._datasets.get(name)
             if dataset is None:
                 dataset = self._create(name, declared=True)
             elif not dataset.declared:
                 dataset = self._keep(replace(dataset, declared=True))
+            if dataset.is_open and dataset.source_hash != source_hash:
+                dataset = self._keep(replace(dataset, source_hash=source_hash, loaded=False, message=None))
             return self._counted(dataset)
+
+    def check_source(self, name: str, source_hash: str) -> None:
+        """Raises as `begin_load` if this is not the dataset's source, or it is closed."""
+        with self._lock:
+            self._of_source(name, source_hash)
+
+    def begin_load(self, name: str, source_hash: str) -> None:
+        """Remove the rows of an attempt before: the dataset holds what its source holds, nothing else.
+
+        Raises DatasetError if this is not its source, DatasetClosedError.
+        """
+        with self._lock:
+            dataset = self._of_source(name, source_hash)
+            folder, old = self._tables / name, self._tables / f".{name}.before"
+            self._keep(replace(dataset, loaded=False, message=None))
+            del self._open[name]
+            # In one step: a table half removed would be a damaged one at the next start.
+            shutil.rmtree(old, ignore_errors=True)
+            folder.rename(old)
+            self._open[name] = AppendTable.open(folder, self.schema)
+            shutil.rmtree(old, ignore_errors=True)
+
+    def loaded(self, name: str, source_hash: str, records: int) -> Dataset:
+        """All rows of the source are in. Raises as `begin_load`, and CountMismatchError."""
+        with self._lock:
+            dataset = self._counted(self._of_source(name, source_hash))
+            if dataset.records != records:
+                raise CountMismatchError(name, records, dataset.records)
+            return self._counted(self._keep(replace(dataset, loaded=True, message=None)))
+
+    def load_failed(self, name: str, source_hash: str, message: str) -> None:
+        """Note why the source cannot be loaded. Raises as `begin_load`."""
+        with self._lock:
+            self._keep(replace(self._of_source(name, source_hash), loaded=False, message=message))
+
+    def _of_source(self, name: str, source_hash: str) -> Dataset:
+        dataset = self.get(name)
+        if dataset.source_hash != source_hash:
+            raise DatasetError(f"dataset {name} is loaded from another source now: this Job is of no use")
+        if not dataset.is_open:
+            raise DatasetClosedError(f"dataset {name} is closed and cannot change")
+        return dataset
+
+    def check_uploads(self, name: str) -> None:
+        """Raises DatasetClosedError if nobody may upload to the dataset, because a Job loads it."""
+        with self._lock:
+            dataset = self._datasets.get(name)
+            if dataset is not None and dataset.source_hash is not None:
+                raise DatasetClosedError(
+                    f"dataset {name} is loaded from spec.source of its ReferenceDataset: nothing can be"
+                    " uploaded to it"
+                )
 
     def stage(self, name: str, batches: Iterable[pa.RecordBatch]) -> DataFile:
         """Write one file of rows, durable but part of nothing yet. Makes the dataset if it is not there.
@@ -145,6 +204,10 @@ class ReferenceStore:
         """
         with self._lock:
             table = self._table_to_add(name)
+            if any(not (table.folder / upload.file.name).is_file() for upload in uploads):
+                raise DatasetError(
+                    f"dataset {name} is being loaded anew: what was uploaded meanwhile is gone"
+                )
             fresh = {u.identity: u for u in uploads if table.transaction(_app(u.identity)) is None}
             table.discard([u.file for u in uploads if fresh.get(u.identity) is not u])
             if fresh:
@@ -174,6 +237,8 @@ class ReferenceStore:
                     )
                 return dataset
             error: DatasetError | None = None
+            if not dataset.is_complete:
+                raise DatasetError(f"dataset {name} is not loaded from its source yet: wait for its Job")
             if count is not None and count != dataset.records:
                 error = CountMismatchError(name, count, dataset.records)
             elif not dataset.records:

@@ -77,6 +77,8 @@ class ReferenceReport(Report):
     content_hash: str | None = None
     profile_hash: str | None = None
     message: str | None = None
+    source_hash: str | None = None
+    loaded: bool = False
     created_at: datetime
     closed_at: datetime | None = None
 
