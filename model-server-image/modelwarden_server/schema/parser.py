@@ -1,6 +1,7 @@
-"""From a request's body to columns: the fast path if every row is good, else the slow one.
+"""From a request's body to columns: a quick path if every row is good, else the slow one.
 
-The one entrance to parsing JSON for every door. Must not know HTTP.
+The quick paths are the compiled parser, where it is installed, and the fast path, which takes more. The one
+entrance to parsing JSON for every door. Must not know HTTP.
 """
 
 from collections.abc import Iterable
@@ -9,6 +10,7 @@ from typing import Any
 from modelwarden_server.schema.compiled import CompiledSchema
 from modelwarden_server.schema.fast import FastLabelParser, FastParser
 from modelwarden_server.schema.flat import Nesting
+from modelwarden_server.schema.native import NativeLabelParser, NativeParser, extension
 from modelwarden_server.schema.parsed import Limits, ParsedLabels, ParsedRows
 from modelwarden_server.schema.slow import SlowLabelParser, SlowParser
 
@@ -20,11 +22,23 @@ class Parser:
         self._schema = schema
         self._slow = SlowParser(schema)
         self._nesting = Nesting(schema)
-        self._fast: tuple[int, FastParser] | None = None
+        self._package = extension()
+        self._quick: tuple[int, NativeParser | None, FastParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedRows:
         """The good rows as columns and the reasons of the others. Raises BodyError, TooManyRowsError."""
-        return self._fast_for(limits.string_length).parse(body, limits) or self._slow.parse(body, limits)
+        return self.quick(body, limits) or self._slow.parse(body, limits)
+
+    def quick(self, body: bytes, limits: Limits) -> ParsedRows | None:
+        """The rows as columns if all of them are good. Raises TooManyRowsError."""
+        _, native, fast = self._quick_for(limits.string_length)
+        found = native.parse(body, limits) if native else None
+        return found or fast.parse(body, limits)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether bodies of good rows go through the compiled parser."""
+        return self._package is not None
 
     def parse_elements(self, decoded: Iterable[Any], limits: Limits) -> ParsedRows:
         """Rows of a file, decoded already, nested or flat. Raises TooManyRowsError and what the iterable
@@ -32,10 +46,11 @@ class Parser:
         """
         return self._slow.parse_elements(map(self._nesting.row, decoded), limits)
 
-    def _fast_for(self, string_length: int) -> FastParser:
-        if self._fast is None or self._fast[0] != string_length:
-            self._fast = (string_length, FastParser(self._schema, string_length))
-        return self._fast[1]
+    def _quick_for(self, length: int) -> tuple[int, NativeParser | None, FastParser]:
+        if self._quick is None or self._quick[0] != length:
+            native = NativeParser(self._package, self._schema, length) if self._package else None
+            self._quick = (length, native, FastParser(self._schema, length))
+        return self._quick
 
 
 class LabelParser:
@@ -45,11 +60,18 @@ class LabelParser:
         self._schema = schema
         self._slow = SlowLabelParser(schema)
         self._nesting = Nesting(schema)
-        self._fast: tuple[int, FastLabelParser] | None = None
+        self._package = extension()
+        self._quick: tuple[int, NativeLabelParser | None, FastLabelParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedLabels:
         """The good labels as columns and the reasons of the others. Raises BodyError, TooManyRowsError."""
-        return self._fast_for(limits.string_length).parse(body, limits) or self._slow.parse(body, limits)
+        return self.quick(body, limits) or self._slow.parse(body, limits)
+
+    def quick(self, body: bytes, limits: Limits) -> ParsedLabels | None:
+        """The labels as columns if all of them are good. Raises TooManyRowsError."""
+        _, native, fast = self._quick_for(limits.string_length)
+        found = native.parse(body, limits) if native else None
+        return found or fast.parse(body, limits)
 
     def parse_elements(self, decoded: Iterable[Any], limits: Limits) -> ParsedLabels:
         """Labels of a file, decoded already, nested or flat. Raises TooManyRowsError and what the iterable
@@ -57,7 +79,8 @@ class LabelParser:
         """
         return self._slow.parse_elements(map(self._nesting.label, decoded), limits)
 
-    def _fast_for(self, string_length: int) -> FastLabelParser:
-        if self._fast is None or self._fast[0] != string_length:
-            self._fast = (string_length, FastLabelParser(self._schema, string_length))
-        return self._fast[1]
+    def _quick_for(self, length: int) -> tuple[int, NativeLabelParser | None, FastLabelParser]:
+        if self._quick is None or self._quick[0] != length:
+            native = NativeLabelParser(self._package, self._schema, length) if self._package else None
+            self._quick = (length, native, FastLabelParser(self._schema, length))
+        return self._quick
