@@ -135,7 +135,7 @@ class Ledger:
         t = self._totals
         if record.kind in (Kind.BATCH, Kind.FORGET):
             return
-        if record.kind is Kind.GROUND_TRUTH or is_file_of_labels(record):
+        if is_of_labels(record):
             self._totals = replace(t, labels=t.labels + record.rows)
             return
         self._totals = replace(
@@ -154,9 +154,11 @@ class Ledger:
             self._minutes = {m: n for m, n in self._minutes.items() if m > oldest}
 
 
-def is_file_of_labels(record: Record) -> bool:
-    """Whether the record names a staged file with rows of the table of labels."""
-    return record.kind is Kind.FILE and StagedFile.decode(record.payload).table == "ground_truth"
+def is_of_labels(record: Record) -> bool:
+    """Whether the record's rows, or those of the staged file that it names, are labels."""
+    if record.kind is Kind.FILE:
+        return StagedFile.decode(record.payload).table == "ground_truth"
+    return record.kind is Kind.GROUND_TRUTH
 
 
 def _later(a: int | None, b: int | None) -> int | None:

@@ -22,7 +22,7 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDE
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
 from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
-from modelwarden_server.store.ledger import Ledger, Totals
+from modelwarden_server.store.ledger import Ledger, Totals, is_of_labels
 from modelwarden_server.store.staged import StagedFile
 from modelwarden_server.store.writer import (
     ACKNOWLEDGED,
@@ -222,6 +222,8 @@ class Store:
         tail, waiting = 0, set()
         for record in self.log.read(self.writer.position):
             progress(f"reading the log: {tail} rows")
+            if is_of_labels(record) and record.sequence <= self.writer.labels_position:
+                continue
             self.ledger.durable([record])
             if record.kind is Kind.INFERENCES and record.rows:
                 self.ids.add_missing(self._identities(record))

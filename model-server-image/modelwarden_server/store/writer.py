@@ -90,6 +90,11 @@ class Writer:
         return self._position
 
     @property
+    def labels_position(self) -> int:
+        """The last record of the log whose labels are in the tables: at least `position`, after a crash more."""
+        return max(self._labels_position, self._position)
+
+    @property
     def problem(self) -> str | None:
         """Why rows wait in the log at the moment, or None. It goes away by itself once the cause has."""
         return self._problem

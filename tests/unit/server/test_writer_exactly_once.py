@@ -6,84 +6,26 @@ from pathlib import Path
 from typing import Any
 
 import census_like as census
-import pyarrow as pa
 import pytest
+from crash_steps import STEPS, crash_at, ids, open_again_and_again, write_all
 from deltalake import DeltaTable
+from log_records import LIMITS, SCHEMA, identify, records, stage
 
-from modelwarden_server.log.protocol import Kind, Record
-from modelwarden_server.log.segments import SegmentLog
-from modelwarden_server.schema.compiled import ID, IDENTITY, compile_schema
-from modelwarden_server.schema.digest import RowDigester, Words, id_keys, packed
-from modelwarden_server.schema.parsed import Limits
+from modelwarden_server.log.protocol import LogFailedError
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.store import delta as delta_module
-from modelwarden_server.store import verify as verify_module
 from modelwarden_server.store.delta import AppendTable, CommitError, NotDurableError
-from modelwarden_server.store.store import Store
-
-SCHEMA = compile_schema(census.identity())
-LIMITS = Limits(rows=1000, string_length=1000, latest=1 << 60)
-
-
-DIGESTER = RowDigester(SCHEMA.inference_record, but=ID)
-
-
-def identify(rows: pa.RecordBatch) -> tuple[Words, Words]:
-    return id_keys(rows.column(ID).to_pylist()), DIGESTER.digests(rows)
-
-
-class Crash(BaseException):
-    """The process ends here."""
-
-
-def records(*names: str, sampled_out: int = 0) -> list[Record]:
-    rows = [census.row(name, truth=len(name) % 2) for name in names]
-    parsed = Parser(SCHEMA).parse(census.body(*rows), LIMITS)
-    identified = parsed.rows.append_column(IDENTITY, packed(*identify(parsed.rows)))
-    made = [
-        Record(Kind.INFERENCES, parsed.rows.num_rows, memoryview(identified.serialize()), 5, 1, sampled_out),
-        Record(Kind.GROUND_TRUTH, parsed.truth.num_rows, memoryview(parsed.truth.serialize()), 5, 1),
-    ]
-    return [r for r in made if r.rows or r.sampled_out]
 
 
 @pytest.fixture
 def stores(tmp_path: Path) -> Iterator[Any]:
     """Opens the store of one folder again and again; the writer's thread is not started."""
-    opened: list[Store] = []
-
-    def open_again() -> Store:
-        if opened:
-            opened[-1].log.close()
-        opened.append(Store.open(tmp_path, SCHEMA))
-        return opened[-1]
-
-    yield open_again
-    opened[-1].log.close()
+    with open_again_and_again(tmp_path) as open_again:
+        yield open_again
 
 
-def write_all(store: Store) -> None:
-    while store.writer.position < store.log.durable:
-        store.writer._pass()
-
-
-def ids(table: AppendTable) -> list[str]:
-    """By an independent reader, from the files as they are."""
-    found = pa.table(DeltaTable(str(table.folder)).to_pyarrow_table()).column("partner_inference_id")
-    return sorted(found.to_pylist())
-
-
-# Before and after every step that leaves something on the disk.
-STEPS = [
-    (delta_module, "write_parquet"),
-    (delta_module, "sync_file"),
-    (delta_module, "sync_folder"),
-    (delta_module, "write_mark_quietly"),
-    (DeltaTable, "create_write_transaction"),
-    (DeltaTable, "update_incremental"),
-    (verify_module, "replace_file"),
-    (SegmentLog, "cut"),
-]
+def failing_sync(_fd: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -96,25 +38,7 @@ def test_a_process_that_ends_at_any_step_stores_every_row_once(
     store.log.append(records("a", "b")).result(10)
     write_all(store)
     store.log.append([*records("c", "dd", sampled_out=3), *records("eee")]).result(10)
-    real, calls = getattr(owner, step), [0]
-
-    def crashing(*arguments: Any, **more: Any) -> Any:
-        calls[0] += 1
-        if calls[0] == call and not after:
-            raise Crash
-        result = real(*arguments, **more)
-        if calls[0] == call:
-            raise Crash
-        return result
-
-    monkeypatch.setattr(owner, step, crashing)
-    crashed = False
-    try:
-        write_all(store)
-    except Crash:
-        crashed = True
-    monkeypatch.setattr(owner, step, real)
-    assert crashed or calls[0] < call
+    crash_at(lambda: write_all(store), monkeypatch, (owner, step), call, after=after)
     again = stores()
     assert again.warning is None
     assert again.ledger.totals.balanced
@@ -128,6 +52,33 @@ def test_a_process_that_ends_at_any_step_stores_every_row_once(
     assert last.ledger.totals.acknowledged == 9
     assert last.ledger.totals.labels == 6
     assert len(last.ids) == 6
+
+
+def test_a_file_that_the_log_did_not_take_is_gone_and_its_ids_are_free(
+    stores: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = stores()
+    monkeypatch.setattr(store.log, "_sync", failing_sync)
+    staged = stage(store, "inferences", "a")
+    with pytest.raises(LogFailedError):
+        store.take_file(staged).result(10)
+    keys, digests = identify(Parser(SCHEMA).parse(census.body(census.row("a", truth=1)), LIMITS).rows)
+    assert (store.ids.in_flight(keys).any(), store.ids.look_up(keys, digests).tolist()) == (False, [0])
+    assert list(store.folders.staged.iterdir()) == []
+
+
+def test_arrivals_never_go_back_though_the_clock_does(stores: Any) -> None:
+    store, now = stores(), [1000.0]
+    store.clock = lambda: now[0]
+    first = store.arrival()
+    now[0] = 10.0
+    second = store.arrival()
+    assert first < second
+    store.log.append(records("a", arrival=second)).result(10)
+    write_all(store)
+    again = stores()
+    again.clock = lambda: now[0]
+    assert again.arrival() > second
 
 
 @pytest.mark.parametrize("step", ["write_parquet", "create_write_transaction"])
