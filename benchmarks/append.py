@@ -29,8 +29,8 @@ ITEMS = (
     Item(
         "append-deltalake",
         how=(
-            "rows of an id, two times, 20 floats, 4 integers, 2 texts and a label that is still to come, two commits a"
-            " round to one growing table. Ours syncs file, entry and folders; the peer (`write_deltalake` by path,"
+            "rows of an id, two times, 20 floats, 3 integers, 2 texts, and a label and its time that are"
+            " still to come, two commits a round to one growing table. Ours syncs file, entry and folders; the peer (`write_deltalake` by path,"
             " defaults) syncs nothing."
         ),
         measure=_deltalake,

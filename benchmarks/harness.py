@@ -146,5 +146,12 @@ def race(
         return Race(tuple(mine), tuple(theirs), peer.version)
 
 
+def repeat(side: Worker, setting: Setting, usual: int = ROUNDS) -> tuple[Turn, ...]:
+    """Rounds of one side alone, after one that is not measured."""
+    with side:
+        side.turn()
+        return tuple(side.turn() for _ in range(setting.rounds_of(usual)))
+
+
 def _round(number: int, rounds: int, ours: float, peer: float, unit: str) -> str:
     return f"round {number} of {rounds}: ours {ours:,.0f}, the peer {peer:,.0f} {unit}/CPU s"

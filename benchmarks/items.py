@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from benchmarks import append, drift, parse
+from benchmarks import append, drift, labels, parse, window
 from benchmarks.harness import Item
 
-ITEMS: tuple[Item, ...] = (parse.ITEM, *drift.ITEMS, *append.ITEMS)
+ITEMS: tuple[Item, ...] = (parse.ITEM, *drift.ITEMS, *append.ITEMS, labels.ITEM, window.ITEM)
 
 
 def chosen(only: str | None, items: Sequence[Item] = ITEMS) -> list[Item]:

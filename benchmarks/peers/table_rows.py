@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 FLOATS = tuple(f"x{i}" for i in range(20))
-INTEGERS = tuple(f"n{i}" for i in range(4))
+INTEGERS = tuple(f"n{i}" for i in range(3))
 TEXTS = ("region", "channel")
 ID = "partner_inference_id"
 MOMENT = pa.timestamp("us", "UTC")
@@ -17,6 +17,7 @@ SCHEMA = pa.schema(
         *((name, pa.int64()) for name in INTEGERS),
         *((name, pa.string()) for name in TEXTS),
         ("truth", pa.float64()),
+        ("ground_truth_timestamp", MOMENT),
     ]
 )
 LABELS = pa.schema([(ID, pa.string()), ("truth", pa.float64()), ("ground_truth_timestamp", MOMENT)])
@@ -36,6 +37,7 @@ def rows(count: int, first: int = 0) -> pa.Table:
         *(pa.array(rng.integers(0, 10_000, count)) for _ in INTEGERS),
         *(pa.array(texts[rng.integers(0, len(texts), count)], pa.string()) for _ in TEXTS),
         pa.nulls(count, pa.float64()),
+        pa.nulls(count, MOMENT),
     ]
     return pa.table(columns, schema=SCHEMA)
 
