@@ -11,8 +11,7 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modelwarden.client import Cell, SendReport
-from modelwarden.client.api import Sending
+from modelwarden.client import Cell, Sending, SendReport
 
 ROWS_PER_REQUEST = 1000
 REQUESTS_IN_FLIGHT = 3

@@ -1,44 +1,34 @@
-"""`Cell`: one model's server, from Python. Send inferences, upload and close the reference, ask about drift
-and status.
+"""`Cell`: one model's server, from Python. Send inferences and labels, as rows or as files; upload and close
+the reference; ask what it holds and what it sees.
 
 What this module must not do: speak to Kubernetes, or do arithmetic on the data: the cell computes, this asks.
 """
 
 import io
-import ssl
-from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 import pandas as pd
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from modelwarden.client.errors import CellError, ClientError, RowsRefusedError, SendInterruptedError
-from modelwarden.client.reports import RefusedRow, SendReport, UploadReport
-from modelwarden.client.rows import ID, TIME, Rows, chunks, encode
-from modelwarden.client.wire import Clock, Patience, Request, Wire
+from modelwarden.client.answers import drift_frame, file_report, query_frame, refused_part
+from modelwarden.client.errors import CellError, ClientError, FileRowsRefusedError, RowsRefusedError
+from modelwarden.client.questions import DriftScope, drift_question
+from modelwarden.client.reports import FileReport, Inference, SendReport, UploadReport
+from modelwarden.client.rows import Rows, chunks, label_chunks
+from modelwarden.client.sending import Labelled, RowSender, Sending
+from modelwarden.client.uploads import INFERENCES, FileSending, Kind, Source, parts_of, upload_of
+from modelwarden.client.wire import Clock, Patience, Request, Wire, http_client
 
 PROPERTIES_A_QUERY = 100
 """The query API takes this many properties at once; more are asked for in several queries."""
-
-
-@dataclass(frozen=True)
-class Sending:
-    """How to send: rows in a request, requests under way at once, whether a refused row raises, who hears
-    of each answer.
-    """
-
-    rows_per_request: int = 1000
-    in_flight: int = 2
-    raise_on_refused: bool = True
-    on_answer: Callable[[SendReport], None] | None = None
+FILE_ANSWER_SECONDS = 300.0
+"""The least a file's answer is waited for; a second more for each megabyte, as every row is judged first."""
 
 
 class Cell:
@@ -66,7 +56,7 @@ class Cell:
             raise ClientError(f"the url must begin with http:// or https://, not {url!r}")
         if not key.strip():
             raise ClientError("the key is empty: it is the field `key` of the Secret <model>-key")
-        self._wire = Wire(http or _http(url, key.strip()), patience or Patience(), Clock())
+        self._wire = Wire(http or http_client(url, key.strip()), patience or Patience(), Clock())
         self._model_id = model_id
 
     def __enter__(self) -> Self:
@@ -89,8 +79,8 @@ class Cell:
         return self._model_id
 
     def status(self) -> dict[str, Any]:
-        """What the cell says of itself: rows taken in, stored and waiting, references, the newest window's
-        drift.
+        """What the cell says of itself: rows and labels taken in, stored and waiting, references, batches,
+        the newest window's drift.
         """
         return self._object(Request("GET", "/status", repeatable=True))
 
@@ -111,30 +101,79 @@ class Cell:
             SendInterruptedError: the cell could not be reached or had no room for too long.
         """
         sending = sending or Sending()
-        report = SendReport()
-        path = f"/api/v3/models/{self.model_id}/inferences"
-        under_way: deque[Future[SendReport]] = deque()
-        with ThreadPoolExecutor(sending.in_flight, thread_name_prefix="send") as pool:
-            try:
-                for chunk in chunks(rows, sending.rows_per_request, ground_truth):
-                    if len(under_way) >= 2 * sending.in_flight:
-                        report += _heard(under_way.popleft(), sending)
-                    under_way.append(pool.submit(self._send_chunk, path, chunk))
-                while under_way:
-                    report += _heard(under_way.popleft(), sending)
-            except CellError as fault:
-                report = _what_else_arrived(report, under_way)
-                raise SendInterruptedError(report, fault) from fault
+        sender = RowSender(self._object, "POST", self._path("/inferences"), sending)
+        return sender.send(chunks(rows, sending.rows_per_request, ground_truth))
+
+    def send_labels(
+        self, rows: Rows, *, ground_truth: Collection[str] = (), sending: Sending | None = None
+    ) -> SendReport:
+        """Sends labels of inferences sent before, or later; waits until each is durable at the cell.
+
+        A label sent again with another value replaces the first one in every number; the first stays in the
+        table. Rows that hold no label are not sent (`not_sent` counts them).
+
+        Args:
+            rows: as for `send`, with `partner_inference_id`, `ground_truth_timestamp` and the labels.
+            ground_truth: which columns are labels; none named: all columns but ids and times.
+
+        Raises:
+            As `send`.
+        """
+        sending = sending or Sending()
+        labelled = Labelled()
+        sender = RowSender(
+            self._object, "PATCH", self._path("/ground_truth"), replace(sending, raise_on_refused=False)
+        )
+        pieces = label_chunks(rows, sending.rows_per_request, ground_truth)
+        report = replace(sender.send(labelled.of(pieces)), not_sent=labelled.not_sent)
         if report.refused and sending.raise_on_refused:
             raise RowsRefusedError(report)
         return report
 
-    def upload_reference(
+    def send_file(
         self,
-        source: pd.DataFrame | pa.Table | str | Path,
+        source: Source,
         *,
-        dataset: str | None = None,
-        rows_per_part: int = 50_000,
+        kind: Kind = INFERENCES,
+        batch_id: str | None = None,
+        images: str | Path | None = None,
+        sending: FileSending | None = None,
+    ) -> FileReport:
+        """Sends a file of inferences or of labels; returns when all its good rows are durable.
+
+        Args:
+            source: a parquet or JSON file (a list or lines), sent as it is; or a frame or Arrow table.
+            kind: `inference_data` or `ground_truth_data`.
+            batch_id: the batch of rows that name none themselves.
+            images: a zip of the images that rows name, or the folder they are in.
+
+        Raises:
+            ClientError: a file that cannot be read, a frame without ids or times.
+            FileRowsRefusedError: some rows were refused (all others are stored); not with
+            `raise_on_refused=False`.
+            CellError: the file as a whole was not taken; sending it again is safe, ids count once.
+        """
+        sending = sending or FileSending()
+        fields = {"batch_id": batch_id} if batch_id else {}
+        try:
+            with upload_of(source, kind, images, fields, sending) as upload:
+                size = sum(path.stat().st_size for path in upload.parts.values())
+                request = Request(
+                    "POST",
+                    self._path("/inferences/file"),
+                    repeatable=True,
+                    upload=upload,
+                    answer_seconds=FILE_ANSWER_SECONDS + size / 1e6,
+                )
+                report = file_report(self._object(request))
+        except OSError as reason:
+            raise ClientError(f"the file cannot be read: {reason}") from reason
+        if report.refused and sending.raise_on_refused:
+            raise FileRowsRefusedError(report)
+        return report
+
+    def upload_reference(
+        self, source: Source, *, dataset: str | None = None, rows_per_part: int = 50_000
     ) -> UploadReport:
         """Uploads reference rows (a frame, a table, a parquet file) in parts; close afterwards with the
         number it returns.
@@ -143,17 +182,16 @@ class Cell:
             CellError: the cell refused a part, or the line broke. Reference rows have no ids, so nothing is
             sent twice: look at `reference()` before going on.
         """
-        path = f"/api/v3/models/{self.model_id}/reference_data"
-        params = {"dataset": dataset} if dataset else None
+        path, params = self._path("/reference_data"), {"dataset": dataset} if dataset else None
         report = UploadReport()
-        for number, part in enumerate(_parts(source, rows_per_part)):
+        for number, part in enumerate(parts_of(source, rows_per_part)):
             body = io.BytesIO()
             pq.write_table(part, body)
             file = {"reference_data": (f"part-{number}.parquet", body.getvalue(), "application/octet-stream")}
             answer = self._object(Request("POST", path, repeatable=False, params=params, files=file))
             counts = answer.get("counts", {})
             if counts.get("failure") or counts.get("success") != part.num_rows:
-                raise CellError(_refused_part(number, part.num_rows, answer), 207)
+                raise CellError(refused_part(number, part.num_rows, answer), 207)
             report = UploadReport(report.rows + part.num_rows, report.parts + 1)
         return report
 
@@ -161,12 +199,45 @@ class Cell:
         """Closes the reference for good. The cell refuses if it has not counted exactly
         `total_record_count` rows.
         """
-        body = {"status": "uploaded", "total_record_count": total_record_count}
-        return self._object(self._reference("PATCH", dataset, body))
+        return self._object(self._reference("PATCH", dataset, _closing(total_record_count)))
 
     def reference(self, *, dataset: str | None = None) -> dict[str, Any]:
         """The state of a reference: rows counted, status."""
         return self._object(self._reference("GET", dataset, None))
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """The state of a batch: rows counted, open or uploaded."""
+        return self._object(self._request("GET", f"/batches/{quote(batch_id, safe='')}"))
+
+    def close_batch(self, batch_id: str, total_record_count: int | None = None) -> dict[str, Any]:
+        """Closes a batch for good: it takes no more rows. With a number, the cell refuses if it has not
+        counted exactly so many.
+        """
+        body = _closing(total_record_count)
+        return self._object(self._request("PATCH", f"/batches/{quote(batch_id, safe='')}", body))
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """All reference datasets and batches."""
+        answer = self._answer(self._request("GET", "/datasets"))
+        if not isinstance(answer, list):
+            raise CellError("GET /datasets: the answer is no JSON list: is this a cell?", 200)
+        return answer
+
+    def query(self, body: Mapping[str, Any]) -> pd.DataFrame:
+        """Asks a question in the documented query language (docs/api.md): a row a row of the answer.
+
+        `attrs` of the frame say what else the cell says: `computed_from` ("rows" or "partials"), and
+        `rows_left_out` if there are more rows than one answer holds (give it a `limit` and an `offset`).
+        """
+        return query_frame(self._object(self._request("POST", "/inferences/query", dict(body))))
+
+    def inference(self, partner_inference_id: str) -> Inference:
+        """One inference with its labels. Raises CellError (status 404) if there is none of this id."""
+        found = self._object(
+            self._request("GET", f"/inferences/query/{quote(partner_inference_id, safe='')}")
+        )
+        (row,) = found["query_result"]
+        return Inference(row, tuple(found.get("ground_truth_history", ())))
 
     def drift(
         self,
@@ -175,7 +246,7 @@ class Cell:
         metric: str = "PSI",
         num_bins: int = 10,
         rollup: str | None = None,
-        between: tuple[datetime | None, datetime | None] = (None, None),
+        scope: DriftScope | None = None,
     ) -> pd.DataFrame:
         """Drift of each feature against the reference, one column a feature.
 
@@ -183,137 +254,54 @@ class Cell:
             features: names of attributes; any number.
             metric: PSI, or another that the cell knows.
             num_bins: bins of a continuous feature, from the reference's quantiles.
-            rollup: `hour`, `day`, `month` or `year`: a row a window, indexed by its start. None: one row.
-            between: only inferences from the first time (included) to the second (excluded); None is open.
+            rollup: `hour`, `day`, `month` or `year`: a row a window, indexed by its start; `batch_id`: a row
+                a batch. None: one row.
+            scope: only some inferences, or groups of them; None: all.
 
         Returns:
             Scores; a missing one: there was nothing to compare. `attrs["rows_still_waiting"]` of the
             frame is True if rows acknowledged before were not counted yet: ask again.
         """
-        narrowing = [
-            {"property": TIME, "comparator": comparator, "value": _with_zone(moment).isoformat()}
-            for comparator, moment in zip(("gte", "lt"), between, strict=True)
-            if moment is not None
-        ]
-        frames, answers = [], []
-        for start in range(0, len(features), PROPERTIES_A_QUERY):
-            query: dict[str, Any] = {
-                "properties": list(features[start : start + PROPERTIES_A_QUERY]),
-                "num_bins": num_bins,
-                "metric": metric,
-                "base": {"source": "reference"},
-                "target": {"source": "inference", "filter": narrowing},
-            }
-            if rollup:
-                query["rollup"] = rollup
-            path = f"/api/v3/models/{self.model_id}/inferences/query/data_drift"
-            answers.append(self._object(Request("POST", path, repeatable=True, json=query)))
-            frames.append(_drift_frame(answers[-1], query))
-        if not frames:
+        if not features:
             raise ClientError("name at least one feature")
+        query = drift_question(scope or DriftScope()) | {"num_bins": num_bins, "metric": metric}
+        if rollup:
+            query["rollup"] = rollup
+        frames, waiting = [], False
+        for start in range(0, len(features), PROPERTIES_A_QUERY):
+            query["properties"] = list(features[start : start + PROPERTIES_A_QUERY])
+            answer = self._object(self._request("POST", "/inferences/query/data_drift", query))
+            waiting |= bool(answer.get("rows_still_waiting", False))
+            frames.append(drift_frame(answer, query["properties"], rollup))
         whole = pd.concat(frames, axis=1)
-        whole.attrs["rows_still_waiting"] = any(answer.get("rows_still_waiting", False) for answer in answers)
+        whole.attrs["rows_still_waiting"] = waiting
         return whole
 
-    def _send_chunk(self, path: str, chunk: list[dict[str, Any]]) -> SendReport:
-        request = Request("POST", path, repeatable=True, content=encode(chunk))
-        try:
-            answer = self._object(request)
-        except CellError as fault:
-            if fault.status != 413 or len(chunk) == 1:
-                raise
-            half = len(chunk) // 2
-            return self._send_chunk(path, chunk[:half]) + self._send_chunk(path, chunk[half:])
-        return _report(chunk, answer)
+    def _path(self, rest: str) -> str:
+        return f"/api/v3/models/{self.model_id}{rest}"
+
+    def _request(self, method: str, path: str, body: Any = None) -> Request:
+        return Request(method, self._path(path), repeatable=True, json=body)
 
     def _reference(self, method: str, dataset: str | None, body: dict[str, Any] | None) -> Request:
-        path = f"/api/v3/models/{self.model_id}/reference_data"
-        return Request(
-            method, path, repeatable=True, params={"dataset": dataset} if dataset else None, json=body
-        )
+        params = {"dataset": dataset} if dataset else None
+        return replace(self._request(method, "/reference_data", body), params=params)
 
-    def _object(self, request: Request) -> dict[str, Any]:
+    def _answer(self, request: Request) -> Any:
         answer = self._wire.ask(request)
         try:
-            body = answer.json()
+            return answer.json()
         except ValueError:
-            body = None
+            return None
+
+    def _object(self, request: Request) -> dict[str, Any]:
+        body = self._answer(request)
         if not isinstance(body, dict):
-            raise CellError(
-                f"{request.method} {request.path}: the answer is no JSON object: is this a cell?",
-                answer.status_code,
-            )
+            where = f"{request.method} {request.path}"
+            raise CellError(f"{where}: the answer is no JSON object: is this a cell?", 200)
         return body
 
 
-def _http(url: str, key: str) -> httpx.Client:
-    # Long reads: an answer means "on disk", and a busy disk may take its time. Never without a limit.
-    timeout = httpx.Timeout(connect=10, read=120, write=60, pool=60)
-    return httpx.Client(
-        base_url=url,
-        headers={"Authorization": f"Bearer {key}"},
-        timeout=timeout,
-        verify=ssl.create_default_context(),
-    )
-
-
-def _heard(future: Future[SendReport], sending: Sending) -> SendReport:
-    report = future.result()
-    if sending.on_answer is not None:
-        sending.on_answer(report)
-    return report
-
-
-def _what_else_arrived(report: SendReport, under_way: deque[Future[SendReport]]) -> SendReport:
-    for future in under_way:
-        future.cancel()
-    for future in under_way:
-        if not future.cancelled() and future.exception() is None:
-            report += future.result()
-    return report
-
-
-def _report(chunk: list[dict[str, Any]], answer: dict[str, Any]) -> SendReport:
-    results = answer.get("results")
-    if not isinstance(results, list) or len(results) != len(chunk):
-        raise CellError(f"the cell answered for {len(results or [])} rows, {len(chunk)} were sent", 207)
-    refused = tuple(
-        RefusedRow(str(row[ID]), int(result["status"]), str(result["message"]))
-        for row, result in zip(chunk, results, strict=True)
-        if int(result["status"]) >= 300
-    )
-    return SendReport(sent=len(chunk), acknowledged=len(chunk) - len(refused), refused=refused)
-
-
-def _parts(source: pd.DataFrame | pa.Table | str | Path, size: int) -> Iterator[pa.Table]:
-    if isinstance(source, str | Path):
-        with pq.ParquetFile(source) as file:
-            for batch in file.iter_batches(batch_size=size):
-                yield pa.Table.from_batches([batch])
-        return
-    table = pa.Table.from_pandas(source, preserve_index=False) if isinstance(source, pd.DataFrame) else source
-    for start in range(0, table.num_rows, size):
-        yield table.slice(start, size)
-
-
-def _refused_part(number: int, rows: int, answer: dict[str, Any]) -> str:
-    counts = answer.get("counts", {})
-    failures = answer.get("failures") or [{}]
-    return (
-        f"part {number} of the reference: {counts.get('failure', '?')} of {rows} rows were refused, "
-        f"{counts.get('success', '?')} taken; the first reason: {failures[0].get('message', 'none given')}"
-    )
-
-
-def _drift_frame(answer: dict[str, Any], query: dict[str, Any]) -> pd.DataFrame:
-    frame = pd.DataFrame(answer["query_result"])
-    if "rollup" in frame.columns:
-        frame["rollup"] = pd.to_datetime(frame["rollup"], utc=True)
-        frame = frame.rename(columns={"rollup": "window"}).set_index("window").sort_index()
-    return frame.reindex(columns=query["properties"]).astype("float64")
-
-
-def _with_zone(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ClientError("the times in `between` need a time zone, for example UTC")
-    return moment
+def _closing(total_record_count: int | None) -> dict[str, Any]:
+    closed: dict[str, Any] = {"status": "uploaded"}
+    return closed if total_record_count is None else closed | {"total_record_count": total_record_count}

@@ -4,7 +4,7 @@ dead line.
 What this module must not do: hold row values; messages name fields and ids only.
 """
 
-from modelwarden.client.reports import SendReport
+from modelwarden.client.reports import FileReport, SendReport
 
 
 class ClientError(Exception):
@@ -34,6 +34,17 @@ class RowsRefusedError(ClientError):
             f"{len(report.refused)} of {report.sent} rows were refused; the first, {first.id!r}: "
             f"{first.message} (status {first.status})"
         )
+        self.report = report
+
+
+class FileRowsRefusedError(ClientError):
+    """Some rows of a file were refused; all others are stored. `report.failures` names the first of them by
+    their place, with the reason.
+    """
+
+    def __init__(self, report: FileReport) -> None:
+        first = f": {report.failures[0].message}" if report.failures else ""
+        super().__init__(f"{report.refused} of {report.rows} rows of the file were refused; the first{first}")
         self.report = report
 
 

@@ -2,15 +2,15 @@
 
 A flat row has `partner_inference_id`, `inference_timestamp`, perhaps `batch_id` and
 `ground_truth_timestamp`, and the model's attributes beside them; a nested one has the attributes under
-`inference_data` already. Ids must be the caller's: they are what makes sending twice count once. Times must
-say their zone.
+`inference_data` already. A row of labels has `partner_inference_id`, `ground_truth_timestamp` and the labels.
+Ids must be the caller's: they are what makes sending twice count once. Times must say their zone.
 
 What this module must not do: send anything, or guess an id or a time.
 """
 
 import json
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import date, datetime
 from numbers import Integral
 from typing import Any, TypeAlias
@@ -26,12 +26,15 @@ TIME = "inference_timestamp"
 LABEL_TIME = "ground_truth_timestamp"
 BATCH = "batch_id"
 BESIDE = (ID, TIME, LABEL_TIME, BATCH)
+DATA, TRUTH = "inference_data", "ground_truth_data"
 INDEX_COLUMN = "__index_level_0__"
 
 Rows: TypeAlias = pd.DataFrame | pa.Table | pa.RecordBatch | Iterable[Mapping[str, Any]]
+_Nest: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+Chunk: TypeAlias = list[dict[str, Any]]
 
 
-def chunks(rows: Rows, size: int, ground_truth: Collection[str] = ()) -> Iterator[list[dict[str, Any]]]:
+def chunks(rows: Rows, size: int, ground_truth: Collection[str] = ()) -> Iterator[Chunk]:
     """Nested rows ready for JSON, at most `size` at a time, in order; tables are converted piece by piece.
 
     Args:
@@ -42,16 +45,25 @@ def chunks(rows: Rows, size: int, ground_truth: Collection[str] = ()) -> Iterato
     Raises:
         ClientError: a row without id or time, a time without a zone, a value that JSON cannot carry.
     """
-    if size < 1:
-        raise ClientError(f"rows_per_request must be at least 1, not {size}")
     labels = frozenset(ground_truth)
-    if isinstance(rows, pd.DataFrame):
-        rows = pa.Table.from_pandas(rows, preserve_index=False)
-    if isinstance(rows, pa.RecordBatch):
-        rows = pa.Table.from_batches([rows])
-    if isinstance(rows, pa.Table):
-        return _of_table(rows, size, labels)
-    return _of_mappings(rows, size, labels)
+    return _cut(rows, size, (ID, TIME), lambda row: row if DATA in row else _nested(row, labels))
+
+
+def label_chunks(rows: Rows, size: int, ground_truth: Collection[str] = ()) -> Iterator[Chunk]:
+    """Labels ready for JSON, at most `size` at a time, in order. A row whose labels are all missing comes
+    without `ground_truth_data`: there is nothing to send of it yet.
+
+    Args:
+        rows: a frame, an Arrow table or batch, or dictionaries (flat or with `ground_truth_data`).
+        size: rows in a chunk, at least 1.
+        ground_truth: names of the labels; other columns stay here. None named: all columns but ids and times
+            are labels.
+
+    Raises:
+        ClientError: a row without id or time, a time without a zone, a value that JSON cannot carry.
+    """
+    labels = frozenset(ground_truth)
+    return _cut(rows, size, (ID, LABEL_TIME), lambda row: _label(row, labels), (*BESIDE, *labels))
 
 
 def encode(chunk: list[dict[str, Any]]) -> bytes:
@@ -68,26 +80,57 @@ def encode(chunk: list[dict[str, Any]]) -> bytes:
         ) from reason
 
 
-def _of_table(table: pa.Table, size: int, labels: frozenset[str]) -> Iterator[list[dict[str, Any]]]:
-    _check_columns(table)
-    if INDEX_COLUMN in table.column_names:
-        table = table.drop_columns([INDEX_COLUMN])
+def check_columns(names: Collection[str], needed: Collection[str]) -> None:
+    """Raises ClientError that says which of the needed columns is not there, and why it must be."""
+    for name in needed:
+        if name not in names:
+            raise ClientError(f"there is no column {name}: {_WHY[name]}")
+
+
+def arrow_table(rows: pd.DataFrame | pa.Table | pa.RecordBatch) -> pa.Table:
+    """The rows as an Arrow table, without a frame's index."""
+    if isinstance(rows, pd.DataFrame):
+        rows = pa.Table.from_pandas(rows, preserve_index=False)
+    if isinstance(rows, pa.RecordBatch):
+        rows = pa.Table.from_batches([rows])
+    return rows.drop_columns([INDEX_COLUMN]) if INDEX_COLUMN in rows.column_names else rows
+
+
+def _cut(
+    rows: Rows, size: int, needed: tuple[str, ...], nest: _Nest, only: Collection[str] = ()
+) -> Iterator[Chunk]:
+    """`only`: of a table, these columns, unless there are no others than the usual ones among them."""
+    if size < 1:
+        raise ClientError(f"rows_per_request must be at least 1, not {size}")
+    if isinstance(rows, pd.DataFrame | pa.RecordBatch | pa.Table):
+        table = arrow_table(rows)
+        if set(only) - set(BESIDE):
+            table = table.select([name for name in table.column_names if name in only])
+        return _of_table(table, size, needed, nest)
+    return _of_mappings(rows, size, needed, nest)
+
+
+def _of_table(table: pa.Table, size: int, needed: tuple[str, ...], nest: _Nest) -> Iterator[Chunk]:
+    check_columns(table.column_names, needed)
+    for name in needed:
+        if missing := table.column(name).null_count:
+            raise ClientError(f"{missing} rows have no {name}: {_WHY[name]}")
     for start in range(0, table.num_rows, size):
         piece = table.slice(start, size)
         plain = pa.table({name: _plain(name, piece.column(name)) for name in piece.column_names})
-        yield [_nested(row, labels) for row in plain.to_pylist()]
+        yield [nest(row) for row in plain.to_pylist()]
 
 
 def _of_mappings(
-    rows: Iterable[Mapping[str, Any]], size: int, labels: frozenset[str]
-) -> Iterator[list[dict[str, Any]]]:
-    chunk: list[dict[str, Any]] = []
+    rows: Iterable[Mapping[str, Any]], size: int, needed: tuple[str, ...], nest: _Nest
+) -> Iterator[Chunk]:
+    chunk: Chunk = []
     for number, row in enumerate(rows):
-        for needed in (ID, TIME):
-            if row.get(needed) is None:
-                raise ClientError(f"row {number} has no {needed}: {_WHY[needed]}")
-        nested = dict(row) if "inference_data" in row else _nested(dict(row), labels)
-        chunk.append({name: _json_value(name, value) for name, value in nested.items()})
+        for name in needed:
+            if row.get(name) is None:
+                raise ClientError(f"row {number} has no {name}: {_WHY[name]}")
+        plain = {name: _json_value(name, value) for name, value in row.items()}
+        chunk.append(nest(plain))
         if len(chunk) == size:
             yield chunk
             chunk = []
@@ -98,15 +141,8 @@ def _of_mappings(
 _WHY = {
     ID: "give every inference an id of your own, so that sending it twice does not count it twice",
     TIME: "give every inference the time it was made, with its zone",
+    LABEL_TIME: "give every label the time at which it became known, with its zone",
 }
-
-
-def _check_columns(table: pa.Table) -> None:
-    for needed in (ID, TIME):
-        if needed not in table.column_names:
-            raise ClientError(f"there is no column {needed}: {_WHY[needed]}")
-        if missing := table.column(needed).null_count:
-            raise ClientError(f"{missing} rows have no {needed}: {_WHY[needed]}")
 
 
 def _plain(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -139,8 +175,19 @@ def _nested(row: dict[str, Any], labels: frozenset[str]) -> dict[str, Any]:
     if labels:
         truth = {name: row.pop(name) for name in labels & row.keys()}
         if any(value is not None for value in truth.values()):
-            nested["ground_truth_data"] = truth
-    nested["inference_data"] = row
+            nested[TRUTH] = truth
+    nested[DATA] = row
+    return nested
+
+
+def _label(row: dict[str, Any], labels: frozenset[str]) -> dict[str, Any]:
+    if isinstance(row.get(TRUTH), dict):
+        truth = row[TRUTH]
+    else:
+        truth = {name: row[name] for name in labels or row.keys() - set(BESIDE) if name in row}
+    nested = {name: row[name] for name in (ID, LABEL_TIME)}
+    if any(value is not None for value in truth.values()):
+        nested[TRUTH] = truth
     return nested
 
 

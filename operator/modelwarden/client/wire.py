@@ -2,18 +2,22 @@
 
 A request is tried again after 429 and 503 (the cell took nothing), and after a broken connection if sending
 it twice does no harm: inferences carry ids, so they count once; reference rows have none, so they are never
-sent twice.
+sent twice. Files are opened anew for each try and go out as they are read.
 
 What this module must not do: know about rows or tables.
 """
 
+import io
 import random
+import ssl
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from pathlib import Path
+from typing import IO, Any, TypeAlias
 
 import httpx
 
@@ -25,7 +29,7 @@ PERHAPS_TOOK_IT = (502, 504)
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on trying: `total_seconds` over all tries of one request; pauses double up to
+    """How long to go on trying: `total_seconds` from the end of a request's first try; pauses double up to
     `longest_pause`.
     """
 
@@ -45,8 +49,26 @@ class Clock:
 
 
 @dataclass(frozen=True)
+class Upload:
+    """Files of this machine as parts of a form, and small fields beside them; nothing is held in memory.
+
+    `heard` is told how many bytes of the files have been sent, and how many there are; from nothing again
+    when the request is tried again.
+    """
+
+    parts: Mapping[str, Path]
+    fields: Mapping[str, str] = field(default_factory=dict)
+    heard: Callable[[int, int], None] = lambda _sent, _of: None
+
+
+FormPart: TypeAlias = tuple[str | None, bytes | IO[bytes], str | None]
+
+
+@dataclass(frozen=True)
 class Request:
-    """What to send. `repeatable`: may be sent again although the first may have arrived."""
+    """What to send. `repeatable`: may be sent again although the first may have arrived. `answer_seconds`:
+    how long the answer may let itself be waited for, if longer than usual.
+    """
 
     method: str
     path: str
@@ -54,7 +76,21 @@ class Request:
     params: dict[str, str] | None = None
     content: bytes | None = None
     json: Any = None
-    files: dict[str, tuple[str, bytes, str]] | None = None
+    files: Mapping[str, FormPart] | None = None
+    upload: Upload | None = None
+    answer_seconds: float | None = None
+
+
+def http_client(url: str, key: str) -> httpx.Client:
+    """The connections to one cell, with its key on every request."""
+    # Long reads: an answer means "on disk", and a busy disk may take its time. Never without a limit.
+    timeout = httpx.Timeout(connect=10, read=120, write=60, pool=60)
+    return httpx.Client(
+        base_url=url,
+        headers={"Authorization": f"Bearer {key}"},
+        timeout=timeout,
+        verify=ssl.create_default_context(),
+    )
 
 
 class Wire:
@@ -72,12 +108,14 @@ class Wire:
             CellError: an error answer, no answer, or patience ran out; the message is the cell's own where
             it gave one.
         """
-        deadline = self._clock.now() + self._patience.total_seconds
+        deadline: float | None = None
         attempt = 0
         while True:
             answer, fault = self._once(request)
             if answer is not None and answer.status_code < 400:
                 return answer
+            if deadline is None:  # sending a large file may by itself take longer than all patience
+                deadline = self._clock.now() + self._patience.total_seconds
             pause = self._pause(attempt, answer)
             if not _again(request, answer, fault) or self._clock.now() + pause > deadline:
                 raise _error(request, answer, fault)
@@ -90,18 +128,27 @@ class Wire:
 
     def _once(self, request: Request) -> tuple[httpx.Response | None, httpx.TransportError | None]:
         headers = {"Content-Type": "application/json"} if request.content is not None else None
-        try:
-            answer = self._http.request(
-                request.method,
-                request.path,
-                params=request.params,
-                content=request.content,
-                json=request.json,
-                files=request.files,
-                headers=headers,
+        timeout: Any = httpx.USE_CLIENT_DEFAULT
+        if request.answer_seconds is not None:
+            usual = self._http.timeout
+            timeout = httpx.Timeout(
+                connect=usual.connect, read=request.answer_seconds, write=usual.write, pool=usual.pool
             )
-        except httpx.TransportError as fault:
-            return None, fault
+        with ExitStack() as opened:
+            files = request.files if request.upload is None else _form(request.upload, opened)
+            try:
+                answer = self._http.request(
+                    request.method,
+                    request.path,
+                    params=request.params,
+                    content=request.content,
+                    json=request.json,
+                    files=files,
+                    headers=headers,
+                    timeout=timeout,
+                )
+            except httpx.TransportError as fault:
+                return None, fault
         return answer, None
 
     def _pause(self, attempt: int, answer: httpx.Response | None) -> float:
@@ -111,6 +158,38 @@ class Wire:
         longest = min(self._patience.longest_pause, self._patience.first_pause * 2.0 ** min(attempt, 30))
         # Between half and all of it: clients that were refused together do not come back together.
         return longest * (0.5 + self._clock.jitter() / 2)
+
+
+class _TellingFile(io.FileIO):
+    """A file that tells how far it was read."""
+
+    def __init__(self, path: Path, told: Callable[[int], None]) -> None:
+        super().__init__(path, "rb")
+        self._told = told
+
+    def read(self, size: int | None = -1, /) -> Any:
+        """See FileIO."""
+        piece = super().read(-1 if size is None else size)
+        self._told(self.tell())
+        return piece
+
+
+def _form(upload: Upload, opened: ExitStack) -> dict[str, FormPart]:
+    sizes = {name: path.stat().st_size for name, path in upload.parts.items()}
+    read = dict.fromkeys(sizes, 0)
+    form: dict[str, FormPart] = {name: (None, text.encode(), None) for name, text in upload.fields.items()}
+
+    def teller(name: str) -> Callable[[int], None]:
+        def told(position: int) -> None:
+            read[name] = position
+            upload.heard(sum(read.values()), sum(sizes.values()))
+
+        return told
+
+    for name, path in upload.parts.items():
+        file = opened.enter_context(_TellingFile(path, teller(name)))
+        form[name] = (path.name, file, "application/octet-stream")
+    return form
 
 
 def _again(request: Request, answer: httpx.Response | None, fault: httpx.TransportError | None) -> bool:

@@ -16,13 +16,14 @@ from modelwarden.client import (
     Cell,
     CellError,
     ClientError,
+    DriftScope,
     Patience,
     RefusedRow,
     RowsRefusedError,
+    Sending,
     SendInterruptedError,
     SendReport,
 )
-from modelwarden.client.api import Sending
 
 QUICK = Patience(total_seconds=0.2, first_pause=0.01)
 INFERENCES = f"/api/v3/models/{MODEL_ID}/inferences"
@@ -230,7 +231,9 @@ def test_drift_comes_back_as_a_frame_with_a_row_a_window(scripted: ScriptedCell,
             },
         )
     )
-    frame = cell.drift(["sex", "age"], rollup="month", between=(datetime(2016, 1, 1, tzinfo=UTC), None))
+    frame = cell.drift(
+        ["sex", "age"], rollup="month", scope=DriftScope(between=(datetime(2016, 1, 1, tzinfo=UTC), None))
+    )
     assert list(frame.columns) == ["sex", "age"]
     assert list(frame.index) == [pd.Timestamp("2016-01-01", tz="UTC"), pd.Timestamp("2016-02-01", tz="UTC")]
     assert frame["age"].tolist() == [0.1, 0.4]
@@ -264,7 +267,7 @@ def test_more_features_than_a_query_takes_are_asked_for_in_several(
     ("call", "named"),
     [
         (lambda cell: cell.drift([]), "feature"),
-        (lambda cell: cell.drift(["x"], between=(datetime(2016, 1, 1), None)), "time zone"),  # noqa: DTZ001
+        (lambda cell: cell.drift(["x"], scope=DriftScope((datetime(2016, 1, 1), None))), "time zone"),  # noqa: DTZ001
     ],
 )
 def test_a_question_that_makes_no_sense_is_not_asked(

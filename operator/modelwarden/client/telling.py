@@ -1,0 +1,39 @@
+"""A cell's status as lines for a person.
+
+What this module must not do: ask for it, or print.
+"""
+
+
+def status_lines(status: dict[str, object]) -> list[str]:
+    """The status report as lines for a person."""
+    rows, references, drift = status["rows"], status["reference"], status["drift"]
+    assert isinstance(rows, dict)
+    assert isinstance(references, list)
+    rest = (
+        f"{rows['waiting']} waiting, {rows['rejectedLater']} rejected later, {rows['sampledOut']} sampled out"
+    )
+    lines = [
+        f"model      {status['modelId']}",
+        f"phase      {status['phase']}" + (f": {status['reason']}" if status.get("reason") else ""),
+        f"rows       {rows['acknowledged']} acknowledged: {rows['stored']} stored, {rest}",
+        f"           {rows['refused']} refused, {rows['lastHour']} taken in the last hour",
+        f"newest     {status['newestInference'] or 'nothing yet'}",
+    ]
+    labels = rows.get("labels")
+    if isinstance(labels, dict) and labels["acknowledged"]:
+        told = f"{labels['acknowledged']} acknowledged: {labels['stored']} stored"
+        lines.insert(4, f"labels     {told}, {labels['waiting']} for inferences that have not come")
+    lines += [
+        f"reference  {entry['name']}: {entry['state']}, {entry['records']} rows" for entry in references
+    ]
+    if isinstance(drift, dict):
+        window = f"{drift['windowStart']} to {drift['windowEnd']}"
+        lines.append(f"drift      {drift['state']}: {window}, {drift['rows']} rows")
+        for feature in drift["features"]:
+            if feature["drifted"]:
+                lines.append(
+                    f"           {feature['name']}: {feature['score']:.3f} over {feature['threshold']:.3f}"
+                )
+    else:
+        lines.append("drift      nothing compared yet")
+    return lines
