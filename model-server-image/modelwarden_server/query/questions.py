@@ -18,7 +18,7 @@ from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.web import Refusal
 
 BARRIER_SECONDS = 10.0
-_PARTIALS_SECONDS = 2.0
+_PARTIALS_SECONDS = 0.5
 
 
 @dataclass(frozen=True)

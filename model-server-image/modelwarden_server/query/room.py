@@ -90,9 +90,9 @@ class AnswerRoom:
         self._chosen: ChosenProfile | None = None
         self._folder: Folder | None = None
         self._watch = DriftWatch()
-        self._questions = Questions(cell, self._reached, self._reference)
+        self.questions = Questions(cell, self._reached, self._reference)
         self._door = QueryDoor(
-            cell.identity, self._sources, self._questions.sources, query_seconds(cell.metrics.registry)
+            cell.identity, self._sources, self.questions.sources, query_seconds(cell.metrics.registry)
         )
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
         self._stored = frozenset(column.name for column in cell.schema.data)
@@ -155,7 +155,7 @@ class AnswerRoom:
         store, folder, chosen = self._cell.store, self._folder, self._chosen
         if folder is None or chosen is None:
             raise Refusal(503, "the cell is starting", retry_after=2)
-        self._questions.settled()
+        self.questions.settled()
         complete = folder.reach(BARRIER_SECONDS)
         live, dataset = folder.live, chosen.dataset()
         if live is None or not complete:

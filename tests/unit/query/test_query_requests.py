@@ -21,7 +21,8 @@ DOCUMENTED = frozenset(
     re.findall(
         r"\w+",
         """
-        avg avgAbs sum min max count countIf variance stdDev categoriesCount rate distribution quantile deciles
+        avg avgAbs sum min max count countIf variance stdDev categoriesCount rate distribution quantile
+        deciles
         argMax argMin anyIf rmse mae rSquared confusionMatrix confusionMatrixRate truePositiveRate
         trueNegativeRate falsePositiveRate falseNegativeRate accuracyRate balancedAccuracyRate f1 precision
         recall sensitivity specificity auc confusionMatrixMulticlass confusionMatrixRateMulticlass
