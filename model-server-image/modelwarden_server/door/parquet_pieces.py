@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 PARQUET_MAGIC = b"PAR1"
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 8 << 20
 PIECE_ROWS = 65_536
 _BUFFERS = 32 << 20
 _LEAST_BUFFER, _MOST_BUFFER = 16 << 10, 1 << 20

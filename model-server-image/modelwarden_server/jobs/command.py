@@ -1,5 +1,7 @@
-"""The command line of Jobs: `python -m modelwarden_server job profile --store URL --dataset NAME
---content-hash H`.
+"""The command line of Jobs:
+
+    python -m modelwarden_server job profile --store URL --dataset NAME --content-hash H
+    python -m modelwarden_server job reference --store URL --dataset NAME --source-hash H --source JSON
 
 The key comes from MODELWARDEN_JOB_KEY or the file that MODELWARDEN_JOB_KEY_FILE names, never from an
 argument. Exit codes: 0 done, 1 the store was away (start the Job again), 2 it is of no use to start the Job
@@ -9,13 +11,20 @@ again.
 import argparse
 import json
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from modelwarden_server.jobs.profile import ProfileTask, UnprofilableError, run_profile, tell_failure
+from modelwarden.resources.sources import Source
+from modelwarden_server.jobs.profile import ProfileTask, UnprofilableError, run_profile
+from modelwarden_server.jobs.profile import tell_failure as tell_profile_failure
+from modelwarden_server.jobs.reference import LoadTask, run_load
+from modelwarden_server.jobs.reference import tell_failure as tell_load_failure
+from modelwarden_server.jobs.sources import SourceAwayError, SourceError, Surroundings
 from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
 
 DONE, AGAIN, NEVER = 0, 1, 2
@@ -30,37 +39,105 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     profile.add_argument("--dataset", required=True, help="name of the dataset")
     profile.add_argument("--content-hash", required=True, help="hash of the dataset's content")
     profile.add_argument("--workdir", type=Path, help="folder for the files while they are worked on")
+    _add_reference(kinds.add_parser("reference", help="load a reference dataset from its source"))
     given = parser.parse_args(argv)
+    tell = Teller(given.kind)
     try:
         key = _key(environ)
     except (OSError, ValueError) as error:
         tell("failed", error=str(error))
         return NEVER
-    task = ProfileTask(given.dataset, given.content_hash, given.workdir)
     with StoreClient(given.store, key) as store:
-        return _profile(task, store)
+        if given.kind == "profile":
+            profiling = ProfileTask(given.dataset, given.content_hash, given.workdir)
+            return _done(
+                _Work(
+                    lambda: run_profile(profiling, store, tell),
+                    lambda message: tell_profile_failure(profiling, store, message),
+                    (StoreAwayError,),
+                    (StoreRefusedError, UnprofilableError),
+                ),
+                given.dataset,
+                tell,
+            )
+        try:
+            loading = _load_task(given, environ)
+        except ValueError as error:
+            tell("failed", error=str(error))
+            return NEVER
+        return _done(
+            _Work(
+                lambda: run_load(loading, store, tell),
+                lambda message: tell_load_failure(loading, store, message),
+                (StoreAwayError, SourceAwayError, OSError),
+                (StoreRefusedError, SourceError),
+            ),
+            given.dataset,
+            tell,
+        )
 
 
-def _profile(task: ProfileTask, store: StoreClient) -> int:
+@dataclass(frozen=True)
+class _Work:
+    """A Job: what it does, whom it tells in vain, which errors pass by themselves and which do not."""
+
+    do: Callable[[], None]
+    tell_failure: Callable[[str], None]
+    passing: tuple[type[Exception], ...]
+    final: tuple[type[Exception], ...]
+
+
+def _done(work: _Work, dataset: str, tell: "Teller") -> int:
     started = time.monotonic()
     try:
-        run_profile(task, store, tell)
-    except StoreAwayError as error:
-        tell("failed", dataset=task.dataset, error=str(error), again=True)
-        return AGAIN
-    except (StoreRefusedError, UnprofilableError) as error:
-        tell("failed", dataset=task.dataset, error=str(error), again=False)
-        tell_failure(task, store, str(error))
+        work.do()
+    except work.final as error:
+        tell("failed", dataset=dataset, error=str(error), again=False)
+        work.tell_failure(str(error))
         return NEVER
-    tell("done", dataset=task.dataset, seconds=round(time.monotonic() - started, 3))
+    except work.passing as error:
+        tell("failed", dataset=dataset, error=str(error), again=True)
+        work.tell_failure(str(error))
+        return AGAIN
+    tell("done", dataset=dataset, seconds=round(time.monotonic() - started, 3))
     return DONE
 
 
-def tell(event: str, **facts: Any) -> None:
-    """One JSON line: when, what, and its facts. No values of rows."""
-    line = {"time": datetime.now(UTC).isoformat(), "job": "profile", "event": event, **facts}
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+def _add_reference(reference: argparse.ArgumentParser) -> None:
+    reference.add_argument("--store", required=True, help="URL of the cell's store")
+    reference.add_argument("--dataset", required=True, help="name of the dataset")
+    reference.add_argument("--source-hash", required=True, help="what the operator calls the source")
+    reference.add_argument("--source", required=True, help="spec.source of the ReferenceDataset, as JSON")
+    reference.add_argument("--format", choices=("parquet", "json"), default="parquet", help="of the files")
+    reference.add_argument("--mount", type=Path, default=Path("/source"), help="where a claim is mounted")
+    reference.add_argument("--credentials", type=Path, help="folder with the credentials of an object store")
+    reference.add_argument("--workdir", type=Path, help="folder for the files while they are sent")
+    reference.add_argument("--max-bytes", type=int, default=4 << 30, help="most bytes of one file")
+
+
+def _load_task(given: argparse.Namespace, environ: Mapping[str, str]) -> LoadTask:
+    bundle = environ.get("MODELWARDEN_CA_BUNDLE")
+    around = Surroundings(
+        workdir=given.workdir or Path(tempfile.gettempdir()),
+        mount=given.mount,
+        credentials=given.credentials,
+        ca_bundle=None if bundle is None else Path(bundle),
+        most_bytes=given.max_bytes,
+    )
+    source = Source.model_validate_json(given.source)
+    return LoadTask(given.dataset, given.source_hash, source, given.format, around)
+
+
+@dataclass(frozen=True)
+class Teller:
+    """Writes one JSON line: when, which Job, what, and its facts. No values of rows."""
+
+    job: str
+
+    def __call__(self, event: str, **facts: Any) -> None:
+        line = {"time": datetime.now(UTC).isoformat(), "job": self.job, "event": event, **facts}
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()
 
 
 def _key(environ: Mapping[str, str]) -> str:

@@ -18,12 +18,17 @@ import pyarrow.parquet as pq
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.analysis.profile_format import to_json
+from modelwarden_server.analysis.relations import relate
 from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
 
 Tell = Callable[..., None]
 """Takes the name of an event and its facts."""
 
 _ROWS_AT_ONCE = 65_536
+_ROWS_IN_A_PASS = 8_192
+"""Of all columns at once."""
+EVENT_TIME = "inference_timestamp"
+"""A reference may say when its rows happened; then its seasons are known."""
 _TELL_EVERY = 50
 
 
@@ -94,7 +99,9 @@ def profile_files(
         profiles.append(profile_column(column, source))
         if number % _TELL_EVERY == 0:
             tell("progress", columns=number, of=len(columns))
-    return ReferenceProfile(content_hash, rows, tuple(profiles))
+    times = EVENT_TIME if all(EVENT_TIME in pq.read_schema(file).names for file in files) else None
+    relations = relate(profiles, rows, lambda: _rows(files, [c.name for c in columns], times), times)
+    return ReferenceProfile(content_hash, rows, tuple(profiles), relations)
 
 
 def tell_failure(task: ProfileTask, store: StoreClient, message: str) -> None:
@@ -117,6 +124,13 @@ def _fetched(task: ProfileTask, listing: _Listing, store: StoreClient, folder: P
 
 def _columns(listing: _Listing) -> list[Column]:
     return [msgspec.convert(column, Column) for column in listing.columns]
+
+
+def _rows(files: Sequence[Path], names: Sequence[str], times: str | None) -> Iterator[pa.RecordBatch]:
+    columns = [*names, *([] if times is None else [times])]
+    for file in files:
+        with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            yield from parquet.iter_batches(batch_size=_ROWS_IN_A_PASS, columns=columns)
 
 
 def _column(files: Sequence[Path], name: str) -> Iterator[pa.Array]:

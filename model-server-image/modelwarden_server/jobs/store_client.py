@@ -17,6 +17,7 @@ import httpx
 Answer = TypeVar("Answer")
 
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
+_LONG = httpx.Timeout(1800.0, connect=10.0)
 _PIECE = 1 << 20
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
@@ -31,6 +32,7 @@ class StoreRefusedError(Exception):
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(f"{status}: {sentence}")
         self.status = status
+        self.sentence = sentence
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,20 @@ class StoreClient:
         """Put JSON bytes; the answer. Raises StoreRefusedError, StoreAwayError."""
         headers = {"Content-Type": "application/json"}
         return self._again(lambda: _good(self._http.put(path, content=content, headers=headers)).json())
+
+    def post(self, path: str) -> Any:
+        """Post nothing to `path`; the answer. Raises StoreRefusedError, StoreAwayError."""
+        return self._again(lambda: _good(self._http.post(path)).json())
+
+    def post_file(self, path: str, part: str, file: Path) -> Any:
+        """Post a form with one file, streamed; the answer. Raises as `post`. For doors that take the same
+        bytes a second time without effect."""
+        return self._again(lambda: self._post_file(path, part, file))
+
+    def _post_file(self, path: str, part: str, file: Path) -> Any:
+        with file.open("rb") as content:
+            answer = self._http.post(path, files=[(part, ("file", content))], timeout=_LONG)
+        return _good(answer).json()
 
     def fetch(self, path: str, into: Path, size: int, sha256: str) -> None:
         """Stream a file to the disk and compare it with what it should be. Raises as `get`; bytes that arrive
