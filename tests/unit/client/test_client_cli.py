@@ -1,6 +1,7 @@
 """The command line as a person meets it: run as a process, read by its output and exit code."""
 
 import importlib.util
+import io
 import json
 import os
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from scripted_cell import MODEL_ID, Answer, Asked, ScriptedCell, always, taken
 
-from modelwarden.client import cli
+from modelwarden.client import cli, progress
 
 STATUS: dict[str, Any] = {
     "modelId": MODEL_ID,
@@ -62,8 +63,10 @@ def test_the_help_teaches_a_first_round() -> None:
         check=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ).stdout
-    for command in ("local", "send", "upload-reference", "drift", "status", "port-forward"):
+    for command in ("local", "send", "labels", "send-file", "upload-reference", "drift", "status"):
         assert command in shown
+    assert "\n  modelwarden send inferences.parquet\n" in shown, "a command stands on a line of its own"
+    assert "\n  kubectl -n risk port-forward service/credit 8080 &\n" in shown
 
 
 def test_rows_of_a_file_are_sent_and_counted(
@@ -91,6 +94,116 @@ def test_refused_rows_are_listed_and_fail_the_command(
     path.write_text('{"partner_inference_id": "odd", "inference_timestamp": "2026-11-21T12:00:00Z"}\n')
     assert run(scripted, "send", str(path)) == cli.EXIT_FAILED
     assert "odd\t400\tage: missing" in capsys.readouterr().out
+
+
+def test_labels_of_a_file_are_sent_and_rows_without_one_are_said(
+    scripted: ScriptedCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = answering(STATUS)
+    path = tmp_path / "labels.csv"
+    path.write_text(
+        "partner_inference_id,ground_truth_timestamp,y\na,2026-11-21T12:00:00Z,1\nb,2026-11-21Z,\n"
+    )
+    assert run(scripted, "labels", str(path), "--text", "ground_truth_timestamp") == cli.EXIT_OK
+    (row,) = scripted.asked[-1].json()
+    assert (row["partner_inference_id"], row["ground_truth_data"]) == ("a", {"y": 1})
+    assert "sent 1, acknowledged 1, refused 0; 1 rows hold no label" in capsys.readouterr().out
+
+
+def test_a_file_is_sent_and_its_failures_are_listed(
+    scripted: ScriptedCell, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def script(asked: Asked, n: int) -> Answer:
+        if asked.path == "/status":
+            return Answer(200, STATUS)
+        assert b'name="ground_truth_data"' in asked.body
+        counts = {"success": 3, "failure": 2, "total": 5}
+        failures = [{"message": "row 4: y: not an integer", "status": 400}]
+        return Answer(207, {"counts": counts, "failures": failures, "ignored_columns": ["extra"]})
+
+    scripted.script = script
+    (tmp_path / "late.json").write_text("[]")
+    assert run(scripted, "send-file", str(tmp_path / "late.json"), "--labels") == cli.EXIT_FAILED
+    shown = capsys.readouterr().out
+    for said in ("400\trow 4: y: not an integer", "and 1 more", "extra", "read 5, acknowledged 3, refused 2"):
+        assert said in shown
+
+
+def test_a_batch_is_closed_with_its_number(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = {"id": "run-17", "status": "uploaded", "records": 50}
+    scripted.script = lambda asked, _n: Answer(200, STATUS if asked.path == "/status" else batch)
+    assert run(scripted, "close-batch", "run-17", "--rows", "50") == cli.EXIT_OK
+    assert "run-17: uploaded, 50 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", ["text", "file", "input"])
+def test_a_query_is_taken_from_where_a_person_has_it(
+    scripted: ScriptedCell,
+    tmp_path: Path,
+    given: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = '{"select": [{"function": "count", "alias": "n"}]}'
+    (tmp_path / "q.json").write_text(text)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+    scripted.script = lambda asked, _n: Answer(
+        200, STATUS if asked.path == "/status" else {"query_result": [{"n": 3}]}
+    )
+    argument = {"text": text, "file": f"@{tmp_path / 'q.json'}", "input": "-"}[given]
+    assert run(scripted, "query", argument, "--json") == cli.EXIT_OK
+    assert capsys.readouterr().out == '{"n":3}\n'
+    assert scripted.asked[-1].json() == json.loads(text)
+
+
+def test_a_query_that_is_no_json_is_one_line(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(scripted, "query", "SELECT 1") == cli.EXIT_FAILED
+    assert "not JSON" in capsys.readouterr().err
+
+
+def test_an_inference_is_shown_with_its_labels(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"query_result": [{"x": 1}], "ground_truth_history": [{"ground_truth_data": {"y": 1}}]}
+    scripted.script = lambda asked, _n: Answer(200, STATUS if asked.path == "/status" else found)
+    assert run(scripted, "inference", "a/b") == cli.EXIT_OK
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"inference": {"x": 1}, "labels": [{"ground_truth_data": {"y": 1}}]}
+
+
+def test_status_tells_of_labels_once_there_are_some(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = {"acknowledged": 7, "stored": 6, "waiting": 2, "repeated": 0, "sampledOut": 0}
+    scripted.script = answering({**STATUS, "rows": {**STATUS["rows"], "labels": labels}})
+    run(scripted, "status")
+    assert "7 acknowledged: 6 stored, 2 for inferences that have not come" in capsys.readouterr().out
+    scripted.script = answering(
+        {**STATUS, "rows": {**STATUS["rows"], "labels": {**labels, "acknowledged": 0}}}
+    )
+    run(scripted, "status")
+    assert "labels" not in capsys.readouterr().out
+
+
+def test_a_bar_is_drawn_only_for_who_watches() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    watched, piped = Terminal(), io.StringIO()
+    for stream in (watched, piped):
+        with progress.bytes_bar("rows.parquet", stream) as moved:
+            moved(50, 100)
+            moved(100, 100)
+        with progress.rows_bar(stream) as told:
+            told(1_000, 1_001)
+    assert "being checked" in watched.getvalue()
+    assert "1,000 acknowledged, 1 refused" in watched.getvalue()
+    assert piped.getvalue() == ""
 
 
 def test_drift_shows_the_worst_feature_first(
