@@ -12,6 +12,7 @@ import pyarrow as pa
 from modelwarden.resources.cell import CellIdentity, MonitoringSettings
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
+from modelwarden_server.analysis.relations import relate
 from modelwarden_server.query.drift_answer import Sources, answer, files_of
 from modelwarden_server.query.folding import DEFAULT_PACE, Folder, Pace
 from modelwarden_server.query.request import parse_drift_query
@@ -87,7 +88,8 @@ def inferences(data: pa.Table, seconds: np.ndarray, first_id: int = 0) -> pa.Tab
 def profile_of(data: pa.Table, content_hash: str = "c" * 64) -> ReferenceProfile:
     """The profile of these rows as a Job would make it."""
     columns = tuple(profile_column(c, lambda c=c: data.column(c.name).chunks) for c in COLUMNS)
-    return ReferenceProfile(content_hash, data.num_rows, columns)
+    relations = relate(columns, data.num_rows, lambda: data.to_batches(max_chunksize=10_000))
+    return ReferenceProfile(content_hash, data.num_rows, columns, relations)
 
 
 @dataclass

@@ -7,16 +7,18 @@ depend on how ties fall. Missing values are in no bucket, and neither are catego
 never had (as documented), unless `gaps` asks for a bucket of each: a column that goes empty has changed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from modelwarden_server.analysis.cells import CategoryCells, Cells, NumericCells
-from modelwarden_server.analysis.grid import inner_places
+from modelwarden_server.analysis.grid import FINE_PLACES, inner_places
 from modelwarden_server.analysis.partials import Integers
 
 IGNORED = -1
+PAIR_PARTS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,18 +39,37 @@ class Buckets:
         return out
 
 
-def buckets(cells: Cells, num_bins: int, gaps: bool = False) -> Buckets | None:
+def buckets(cells: Cells, num_bins: int, gaps: bool = False, tails: bool = False) -> Buckets | None:
     """The buckets of a column; None if its values cannot be compared (free text, identifiers, an empty
     column).
 
-    Raises ValueError for a number of bins that fine cells do not give exactly (see `grid.is_exact`).
+    With `tails` the first and the last bucket are divided: outside of the reference's range, its outermost
+    256th, the rest. A few rows in another unit all end there. Raises ValueError for a number of bins that
+    fine cells do not give exactly (see `grid.is_exact`).
     """
     if isinstance(cells, CategoryCells):
         return _category(cells, gaps)
     if isinstance(cells, NumericCells) and cells.quantiles:
         valued = cells.discrete and len(cells.points) <= num_bins
-        return _values(cells, gaps) if valued else _intervals(cells, num_bins, gaps)
+        if valued:
+            return _values(cells, gaps)
+        return _with_missing(cells, *_intervals(cells, _inner(cells, num_bins, tails)), gaps)
     return None
+
+
+def pair_buckets(cells: Cells, counts: Sequence[int]) -> Buckets | None:
+    """A coarse division for counting pairs of attributes: quarters of the numbers or the most frequent
+    categories, and one bucket for no value. None as `buckets`.
+    """
+    if isinstance(cells, NumericCells):
+        return buckets(cells, PAIR_PARTS, gaps=True)
+    if not isinstance(cells, CategoryCells):
+        return None
+    most = np.argsort(-np.array(counts[: cells.other]), kind="stable")[:PAIR_PARTS]
+    bucket_of = np.full(cells.size, len(most), dtype=np.int64)
+    bucket_of[most] = np.arange(len(most))
+    bucket_of[list(cells.missing)] = len(most) + 1
+    return Buckets(bucket_of, len(most) + 2, ordered=False)
 
 
 def _category(cells: CategoryCells, gaps: bool) -> Buckets:
@@ -66,15 +87,25 @@ def _values(cells: NumericCells, gaps: bool) -> Buckets:
     return _with_missing(cells, bucket_of, others + 1, gaps)
 
 
-def _intervals(cells: NumericCells, num_bins: int, gaps: bool) -> Buckets:
+def _inner(cells: NumericCells, num_bins: int, tails: bool) -> npt.NDArray[np.float64]:
+    """The inner borders of the buckets, ascending."""
     quantiles = np.array(cells.quantiles)
     places = np.arange(1, cells.bins) if cells.bins == num_bins else inner_places(num_bins)
-    inner = np.unique(quantiles[places])
+    inner: npt.NDArray[np.float64] = np.unique(quantiles[places])
     inner = inner[inner > quantiles[0]]
+    if not tails or cells.bins:
+        return inner
+    with np.errstate(over="ignore"):
+        beyond = np.nextafter(quantiles[-1], np.inf)
+    ends = np.array([quantiles[0], quantiles[FINE_PLACES[1]], quantiles[FINE_PLACES[-2]], beyond])
+    return np.unique(np.concatenate([inner, ends[np.isfinite(ends)]]))
+
+
+def _intervals(cells: NumericCells, inner: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int64], int]:
     # An interval cell belongs where its lower border lies; cell 0 has none and belongs to the first bucket.
     bucket_of = np.zeros(cells.size, dtype=np.int64)
     bucket_of[1 : cells.intervals] = np.searchsorted(inner, cells.edges, side="right")
-    return _with_missing(cells, bucket_of, len(inner) + 1, gaps)
+    return bucket_of, len(inner) + 1
 
 
 def _with_missing(cells: NumericCells, bucket_of: npt.NDArray[np.int64], size: int, gaps: bool) -> Buckets:

@@ -51,9 +51,11 @@ def _flat(values: pa.Array | pa.ChunkedArray) -> pa.Array:
 def as_floats(values: pa.Array | pa.ChunkedArray) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Values as float64, and which of them are null. What stands at a null's place is not to be used.
 
-    Whole numbers beyond 2^53 are rounded to the nearest double.
+    Whole numbers beyond 2^53 are rounded to the nearest double. A list stands for its number of items.
     """
     array = _flat(values)
+    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
+        array = pc.list_value_length(array)
     null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
     if array.null_count:
         array = pc.fill_null(array, pa.scalar(0, type=array.type))
@@ -88,6 +90,9 @@ class NumericCells:
     """Whether `points` are all the values that the reference has."""
     bins: int = 0
     """Other than 0: the quantiles are at 0, 1/bins, … 1 instead, and only that many bins can be formed."""
+    lowest: float | None = None
+    highest: float | None = None
+    """The declared range. It has edges of its own, so that what lies outside is counted exactly."""
 
     @property
     def kind(self) -> Kind:
@@ -96,14 +101,24 @@ class NumericCells:
     @cached_property
     def edges(self) -> Floats:
         """Inner borders of the intervals; interval i lies between edge i-1 and edge i."""
-        if not self.quantiles:
-            return np.empty(0, dtype=np.float64)
         points = np.array(self.points, dtype=np.float64)
+        ends = [end for end in (self.highest, *self.quantiles[-1:]) if end is not None]
+        starts = [] if self.lowest is None else [self.lowest]
         with np.errstate(over="ignore"):  # nothing lies beyond the largest double
-            after = np.nextafter(np.append(points, self.quantiles[-1]), np.inf)
-        edges = np.unique(np.concatenate([np.array(self.quantiles), points, after]))
+            after = np.nextafter(np.append(points, ends), np.inf)
+        edges = np.unique(np.concatenate([np.array(self.quantiles), starts, points, after]))
         finite: Floats = edges[np.isfinite(edges)]
         return finite
+
+    @property
+    def outside(self) -> tuple[int, ...]:
+        """Interval cells outside the declared range or, at an end that is not declared, the reference's."""
+        edges = self.edges
+        low = self.lowest if self.lowest is not None else self.quantiles[0] if self.quantiles else None
+        high = self.highest if self.highest is not None else self.quantiles[-1] if self.quantiles else None
+        under = 0 if low is None else int(np.searchsorted(edges, low, side="right"))
+        over = self.intervals if high is None else 1 + int(np.searchsorted(edges, high, side="right"))
+        return (*range(under), *range(over, self.intervals))
 
     @property
     def intervals(self) -> int:

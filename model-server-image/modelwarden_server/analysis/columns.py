@@ -12,13 +12,17 @@ from modelwarden.resources.resolved import ResolvedAttribute
 
 NUMERIC_TYPES = frozenset({"INTEGER", "FLOAT"})
 CATEGORY_TYPES = frozenset({"STRING", "BOOLEAN"})
+LENGTH_TYPES = frozenset(
+    {"ARRAY(STRING)", "TOKENS", "TOKEN_LIKELIHOODS", "RANKED_LIST", "BOUNDING_BOX", "TIME_SERIES"}
+)
+"""Lists: what is compared is how many items there are (tokens, ranked items, boxes, points)."""
 
 
 class Kind(StrEnum):
     """How a column's values are divided into cells."""
 
     NUMERIC = "numeric"
-    """Intervals between edges."""
+    """Intervals between edges, of a number or of a list's length."""
     CATEGORY = "category"
     """One cell a value."""
     PRESENCE = "presence"
@@ -34,13 +38,17 @@ class Column:
     stage: str
     categorical: bool = False
     categories: tuple[str, ...] = ()
+    min_range: float | None = None
+    max_range: float | None = None
+    """The declared range, both ends inside: advice, so values outside are counted and never refused."""
 
     @property
     def declared_kind(self) -> Kind:
         """The kind that the declaration asks for; the reference data may say otherwise (see `profile`)."""
         if self.value_type in CATEGORY_TYPES or (self.categorical and self.value_type in NUMERIC_TYPES):
             return Kind.CATEGORY
-        return Kind.NUMERIC if self.value_type in NUMERIC_TYPES else Kind.PRESENCE
+        numeric = self.value_type in NUMERIC_TYPES or self.value_type in LENGTH_TYPES
+        return Kind.NUMERIC if numeric else Kind.PRESENCE
 
 
 def columns_of(attributes: Iterable[ResolvedAttribute]) -> tuple[Column, ...]:
@@ -48,7 +56,15 @@ def columns_of(attributes: Iterable[ResolvedAttribute]) -> tuple[Column, ...]:
     attributes are no columns.
     """
     return tuple(
-        Column(a.name, a.value_type.value, a.stage.value, a.categorical, a.categories)
+        Column(
+            a.name,
+            a.value_type.value,
+            a.stage.value,
+            a.categorical,
+            a.categories,
+            a.min_range,
+            a.max_range,
+        )
         for a in attributes
         if not a.implicit
     )

@@ -9,7 +9,7 @@ number of rows.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,9 @@ from modelwarden_server.analysis.cells import (
 )
 from modelwarden_server.analysis.columns import NUMERIC_TYPES, Column, Kind
 from modelwarden_server.analysis.grid import FINE_PLACES, FRACTIONS
+
+if TYPE_CHECKING:
+    from modelwarden_server.analysis.relations import Relations
 
 ColumnSource = Callable[[], Iterable[pa.Array]]
 """Gives the column's chunks, in the same order at each call."""
@@ -83,6 +86,8 @@ class ReferenceProfile:
     content_hash: str
     rows: int
     columns: tuple[ColumnProfile, ...]
+    relations: "Relations | None" = None
+    """What the rows say beyond their columns; None in profiles of older versions."""
 
     def column(self, name: str) -> ColumnProfile | None:
         """The column of that name."""
@@ -103,16 +108,17 @@ def profile_column(column: Column, source: ColumnSource, bins: int = 0) -> Colum
 
 def _divide(column: Column, source: ColumnSource, bins: int) -> tuple[Cells, Moments | None]:
     if column.declared_kind is Kind.NUMERIC:
-        return _numeric(source, bins)
+        return _numeric(column, source, bins)
     if column.declared_kind is Kind.CATEGORY:
         return _categories(column, source, bins)
     return PresenceCells(), None
 
 
-def _numeric(source: ColumnSource, bins: int) -> tuple[NumericCells, Moments | None]:
+def _numeric(column: Column, source: ColumnSource, bins: int) -> tuple[NumericCells, Moments | None]:
     values, moments = _sorted_sample(source), None
+    low, high = column.min_range, column.max_range
     if not len(values):
-        return NumericCells(quantiles=()), None
+        return NumericCells((), lowest=low, highest=high), None
     moments = _moments(source)
     new = np.empty(len(values), dtype=np.bool_)
     new[0] = True
@@ -123,10 +129,16 @@ def _numeric(source: ColumnSource, bins: int) -> tuple[NumericCells, Moments | N
     quantiles[0], quantiles[-1] = moments.lowest, moments.highest
     if distinct <= MAX_POINTS:
         points = tuple(values[new].tolist())
-        return NumericCells(tuple(quantiles.tolist()), points, discrete=True, bins=bins), moments
+        cells = NumericCells(
+            tuple(quantiles.tolist()), points, discrete=True, bins=bins, lowest=low, highest=high
+        )
+        return cells, moments
     fine = quantiles if bins else quantiles[FINE_PLACES]
     heavy = np.unique(fine[1:][fine[1:] == fine[:-1]])
-    return NumericCells(tuple(quantiles.tolist()), tuple(heavy.tolist()), bins=bins), moments
+    cells = NumericCells(
+        tuple(quantiles.tolist()), tuple(heavy.tolist()), bins=bins, lowest=low, highest=high
+    )
+    return cells, moments
 
 
 def _quantiles(values: Floats, fractions: Floats) -> Floats:
@@ -178,7 +190,7 @@ def _categories(column: Column, source: ColumnSource, bins: int) -> tuple[Cells,
     seen, lossy = _count_texts(source)
     rows = sum(seen.values())
     if column.value_type in NUMERIC_TYPES and len(seen) > MAX_POINTS + len(column.categories):
-        return _numeric(source, bins)
+        return _numeric(column, source, bins)
     declared = dict.fromkeys(_declared(column))
     if not declared and len(seen) > _IDENTIFIER_DISTINCT and len(seen) * 2 > rows:
         return PresenceCells(), None

@@ -6,15 +6,17 @@ so the hash of the bytes names the profile. Must not compute anything that `prof
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
 import msgspec
 
+from modelwarden_server.analysis.buckets import pair_buckets
 from modelwarden_server.analysis.cells import CategoryCells, Cells, NumericCells, PresenceCells
 from modelwarden_server.analysis.columns import Column, Kind
 from modelwarden_server.analysis.grid import FRACTIONS
+from modelwarden_server.analysis.pairs import MAX_PAIRS, Pair
 from modelwarden_server.analysis.profile import (
     MAX_POINTS,
     MAX_RARE,
@@ -23,8 +25,10 @@ from modelwarden_server.analysis.profile import (
     Moments,
     ReferenceProfile,
 )
+from modelwarden_server.analysis.relations import MAX_BLOCKS, BlockCounts, Relations, verdict_buckets
+from modelwarden_server.analysis.repeats import RepeatProfile
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 class ProfileFormatError(ValueError):
@@ -50,6 +54,8 @@ class _Column(_Strict, kw_only=True):
     stage: str
     categorical: bool = False
     categories: list[str] = []
+    min_range: float | None = None
+    max_range: float | None = None
     kind: Literal["numeric", "category", "presence"]
     missing: int
     """Rows without a value, NaN included. For people: `counts` has them too."""
@@ -63,11 +69,38 @@ class _Column(_Strict, kw_only=True):
     overflow: bool = False
 
 
+class _Pair(_Strict, kw_only=True):
+    one: str
+    other: str
+    shape: tuple[int, int]
+    counts: list[int]
+
+
+class _Blocks(_Strict, kw_only=True):
+    timed: bool
+    counts: dict[str, list[list[int]]]
+    pairs: list[list[list[int]]]
+
+
+class _Repeats(_Strict, kw_only=True):
+    rows: int
+    pairs: str
+    triples: str
+    """Decimal digits: they may need more than 64 bits."""
+
+
+class _Relations(_Strict, kw_only=True):
+    blocks: _Blocks | None = None
+    pairs: list[_Pair] = []
+    repeats: _Repeats
+
+
 class _Profile(_Strict, kw_only=True):
-    format_version: Literal[1] = msgspec.field(default=1)
+    format_version: Literal[1, 2] = msgspec.field(default=2)
     content_hash: str
     rows: int
     columns: list[_Column]
+    relations: _Relations | None = None
 
 
 def to_json(profile: ReferenceProfile) -> bytes:
@@ -77,6 +110,7 @@ def to_json(profile: ReferenceProfile) -> bytes:
             content_hash=profile.content_hash,
             rows=profile.rows,
             columns=[_written(column) for column in profile.columns],
+            relations=None if profile.relations is None else _written_relations(profile.relations),
         )
     )
     plain["formatVersion"] = FORMAT_VERSION
@@ -94,7 +128,8 @@ def from_json(content: bytes) -> ReferenceProfile:
     columns = tuple(_read(column, read.rows) for column in read.columns)
     if len({c.column.name for c in columns}) != len(columns):
         raise ProfileFormatError("a column is there twice")
-    return ReferenceProfile(read.content_hash, read.rows, columns)
+    relations = None if read.relations is None else _read_relations(read.relations, columns, read.rows)
+    return ReferenceProfile(read.content_hash, read.rows, columns, relations)
 
 
 def check_against(profile: ReferenceProfile, content_hash: str, rows: int, columns: Sequence[Column]) -> None:
@@ -108,6 +143,70 @@ def check_against(profile: ReferenceProfile, content_hash: str, rows: int, colum
         differing = [b.name for a, b in zip(found, columns, strict=False) if a != b]
         where = f"column {differing[0]} differs" if differing else "columns are missing or too many"
         raise ProfileFormatError(f"the profile's columns are not the model's: {where}")
+
+
+def _written_relations(relations: Relations) -> _Relations:
+    blocks, repeats = relations.blocks, relations.repeats
+    return _Relations(
+        blocks=None
+        if blocks is None
+        else _Blocks(
+            timed=blocks.timed,
+            counts={name: [list(row) for row in counts] for name, counts in blocks.counts.items()},
+            pairs=[[list(row) for row in counts] for counts in blocks.pairs],
+        ),
+        pairs=[
+            _Pair(one=p.one, other=p.other, shape=p.shape, counts=list(p.counts)) for p in relations.pairs
+        ],
+        repeats=_Repeats(rows=repeats.rows, pairs=str(repeats.pairs), triples=str(repeats.triples)),
+    )
+
+
+def _read_relations(read: _Relations, columns: Sequence[ColumnProfile], rows: int) -> Relations:
+    by_name = {c.column.name: c for c in columns}
+    pairs = tuple(_read_pair(pair, by_name, rows) for pair in read.pairs)
+    repeats = RepeatProfile(read.repeats.rows, _whole(read.repeats.pairs), _whole(read.repeats.triples))
+    _hold(len(pairs) <= MAX_PAIRS and 0 <= repeats.rows <= rows, "has too many pairs or repeats")
+    if read.blocks is None:
+        return Relations(None, pairs, repeats)
+    _hold(len(read.blocks.pairs) == len(pairs), "has blocks of other pairs")
+    widths = {name: layout.size for name, c in by_name.items() if (layout := verdict_buckets(c)) is not None}
+    _hold(read.blocks.counts.keys() <= widths.keys(), "has blocks of columns that are not compared")
+    cuts = [(counts, widths[name]) for name, counts in read.blocks.counts.items()]
+    cuts += [(cut, len(pair.counts)) for cut, pair in zip(read.blocks.pairs, pairs, strict=True)]
+    heights = {len(counts) for counts, _ in cuts}
+    _hold(len(heights) <= 1 and all(h % 2 == 0 and h <= 2 * MAX_BLOCKS for h in heights), "has uneven blocks")
+    for counts, width in cuts:
+        fit = all(len(row) == width and min(row, default=0) >= 0 for row in counts)
+        _hold(fit and sum(map(sum, counts)) == rows, "has blocks that do not add up to the rows")
+    return Relations(
+        BlockCounts(
+            read.blocks.timed,
+            {name: tuple(map(tuple, counts)) for name, counts in read.blocks.counts.items()},
+            tuple(tuple(map(tuple, counts)) for counts in read.blocks.pairs),
+        ),
+        pairs,
+        repeats,
+    )
+
+
+def _read_pair(pair: _Pair, columns: Mapping[str, ColumnProfile], rows: int) -> Pair:
+    _hold(pair.one in columns and pair.other in columns, "has a pair of unknown columns")
+    layouts = [pair_buckets(columns[n].cells, columns[n].counts) for n in (pair.one, pair.other)]
+    fits = [None if layout is None else layout.size for layout in layouts] == list(pair.shape)
+    fits = fits and len(pair.counts) == pair.shape[0] * pair.shape[1] and min(pair.counts, default=0) >= 0
+    _hold(fits and sum(pair.counts) == rows, f"has a pair {pair.one}, {pair.other} that does not fit")
+    return Pair(pair.one, pair.other, pair.shape, tuple(pair.counts))
+
+
+def _whole(digits: str) -> int:
+    _hold(digits.isascii() and digits.isdigit() and len(digits) < 60, "has a count that is no number")
+    return int(digits)
+
+
+def _hold(holds: bool, wrong: str) -> None:
+    if not holds:
+        raise ProfileFormatError(f"the profile {wrong}")
 
 
 def _written(profile: ColumnProfile) -> _Column:
@@ -132,6 +231,8 @@ def _written(profile: ColumnProfile) -> _Column:
         stage=profile.column.stage,
         categorical=profile.column.categorical,
         categories=list(profile.column.categories),
+        min_range=profile.column.min_range,
+        max_range=profile.column.max_range,
         kind=cells.kind.value,
         missing=sum(profile.counts[cell] for cell in cells.missing),
         counts=list(profile.counts),
@@ -147,7 +248,13 @@ def _read(column: _Column, rows: int) -> ColumnProfile:
     missing = sum(column.counts[cell] for cell in cells.missing)
     _demand(column, column.missing == missing, "states another number of missing rows than it counts")
     declared = Column(
-        column.name, column.value_type, column.stage, column.categorical, tuple(column.categories)
+        column.name,
+        column.value_type,
+        column.stage,
+        column.categorical,
+        tuple(column.categories),
+        column.min_range,
+        column.max_range,
     )
     return ColumnProfile(declared, cells, tuple(column.counts), _read_moments(column))
 
@@ -188,7 +295,11 @@ def _numeric(column: _Column) -> NumericCells:
     _demand(column, all(a < b for a, b in pairwise(points)), "has points that do not ascend")
     inside = not points or (bool(q) and q[0] <= points[0] and points[-1] <= q[-1])
     _demand(column, inside and len(points) <= max(MAX_POINTS, len(FRACTIONS)), "has points that cannot be")
-    return NumericCells(tuple(q), tuple(points), column.discrete)
+    ends = [end for end in (column.min_range, column.max_range) if end is not None]
+    _demand(column, all(map(math.isfinite, ends)), "has a declared range that is not finite")
+    return NumericCells(
+        tuple(q), tuple(points), column.discrete, lowest=column.min_range, highest=column.max_range
+    )
 
 
 def _demand(column: _Column, holds: bool, wrong: str) -> None:

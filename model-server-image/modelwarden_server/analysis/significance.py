@@ -11,19 +11,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from modelwarden_server.analysis.partials import Integers
+from modelwarden_server.analysis.distances import Counts
 
 _LEAST_EXPECTED = 5.0
 
 
-def homogeneity_p(base: Integers, target: Integers, ordered: bool) -> float | None:
+def homogeneity_p(base: Counts, target: Counts, ordered: bool) -> float | None:
     """p of the χ² test that both counts come from one distribution. None if one side is empty.
 
     χ² is only near its distribution where every expected count is at least 5 (Cochran): buckets below are
     joined with their neighbour if buckets are `ordered`, else with one another. One bucket left means no
     evidence: p = 1.
     """
-    m, n = int(base.sum()), int(target.sum())
+    m, n = float(base.sum()), float(target.sum())
     if not m or not n:
         return None
     both = np.stack([base, target]).astype(np.float64)
@@ -42,13 +42,13 @@ def chi_square_tail(statistic: float, degrees: int) -> float:
     return float(gammaincc(degrees / 2, statistic / 2))
 
 
-def smirnov_p(base: Integers, target: Integers) -> float | None:
+def smirnov_p(base: Counts, target: Counts) -> float | None:
     """p of the two-sample Kolmogorov-Smirnov test on ordered counts; None if one side is empty.
 
     The largest gap of the two distribution functions is taken at the borders of the buckets, so it is at most
     the true one, and short of it by at most the share of the largest bucket: p errs upwards.
     """
-    m, n = int(base.sum()), int(target.sum())
+    m, n = float(base.sum()), float(target.sum())
     if not m or not n:
         return None
     from scipy.special import kolmogorov

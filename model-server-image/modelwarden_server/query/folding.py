@@ -15,10 +15,10 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from modelwarden_server.analysis.code_space import CodeSpace
+from modelwarden_server.analysis.code_space import CodeSpace, Times
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.query.generation import Generation
-from modelwarden_server.schema.compiled import EVENT_TIME
+from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.partials import PartialTable, drop_partials
@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 _BEHIND = 8
 _NEVER_ASKED = 1 << 62
 ROWS_ONLY = "rows"
-"""The name of partials that count rows alone, while there is no profile."""
+"""The name of partials that count rows and how late they come, while there is no profile."""
+TIMES = Times(EVENT_TIME, ARRIVAL_TIME)
 
 
 class InferenceTable(Protocol):
@@ -160,7 +161,7 @@ class Folder:
         if live.pending > _BEHIND * self._pace.persist_entries:
             self._wake.set()  # the disk is slow: the thread catches up from the table, and waits for it
             return
-        live.add((part for batch in batches for part in live.space.fold(batch, EVENT_TIME)), version)
+        live.add((part for batch in batches for part in live.space.fold(batch, TIMES)), version)
         self._progressed()
         if live.pending > self._pace.persist_entries:
             self._wake.set()
@@ -229,14 +230,12 @@ class Folder:
         """Fold all versions that the table has and the generation has not, a bounded number
         of rows at a time.
         """
-        columns = [EVENT_TIME, *generation.space.names]
+        columns = [EVENT_TIME, ARRIVAL_TIME, *generation.space.names]
         for version, files in _by_version(self._table.files_added(generation.folded)):
             if self._stopping.is_set():
                 return
             batches = self._table.read(files, columns)
-            generation.add(
-                (p for batch in batches for p in generation.space.fold(batch, EVENT_TIME)), version
-            )
+            generation.add((p for batch in batches for p in generation.space.fold(batch, TIMES)), version)
             self._progressed()
             if generation.pending > self._pace.persist_entries:
                 generation.persist()

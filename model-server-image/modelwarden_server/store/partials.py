@@ -27,6 +27,8 @@ Rows = tuple[Integers, Integers, Integers]
 
 SCHEMA = pa.schema([("slice", pa.int32()), ("code", pa.int32()), ("count", pa.int64())])
 NEVER = -1
+FORMAT = 2
+"""Raised when codes mean something else than before: partials are then made anew."""
 _ROWS_PER_BATCH = 500_000
 
 
@@ -44,7 +46,7 @@ class PartialTable:
 
         What cannot be read is made anew: partials are a function of the inferences.
         """
-        folder, app = root / profile[:32], f"partials/{profile}"
+        folder, app = root / profile[:32], f"partials/{FORMAT}/{profile}"
         newest = _complete(folder, app)
         for old in _tables(folder):
             if old != newest:

@@ -77,7 +77,7 @@ CHANGES = {
     "a kind that does not exist": (set_in(2, "kind", "text"), "kind"),
     "a column twice": (lambda p: p["columns"].append(p["columns"][0]), "twice"),
     "an unknown field": (set_in(0, "pickle", "x"), "pickle"),
-    "a later format": (lambda p: p.__setitem__("formatVersion", 2), "formatVersion"),
+    "a later format": (lambda p: p.__setitem__("formatVersion", 3), "formatVersion"),
 }
 
 
