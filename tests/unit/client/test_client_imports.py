@@ -15,7 +15,7 @@ print("\\n".join(sorted({name.partition(".")[0] for name in sys.modules})))
 ALLOWED = {"modelwarden", "httpx", "pyarrow", "pandas"}
 FORBIDDEN = {
     "pydantic", "pydantic_settings", "kopf", "kubernetes", "starlette", "granian", "deltalake", "msgspec",
-    "sklearn", "scipy", "yaml", "prometheus_client", "modelwarden_server", "duckdb", "requests", "rich",
+    "sklearn", "scipy", "yaml", "prometheus_client", "modelwarden_server", "duckdb", "requests",
 }  # fmt: skip
 
 
