@@ -32,7 +32,11 @@ class StubCell:
         entry = self.datasets.setdefault(
             name, {"name": name, "state": "open", "records": 0, "createdAt": datetime.now(UTC).isoformat()}
         )
-        if wish["closed"] and entry["state"] == "open":
+        source = wish.get("sourceHash")
+        if entry["state"] == "open" and entry.get("sourceHash") != source:
+            entry |= {"sourceHash": source, "loaded": False}
+        complete = source is None or entry.get("loaded")
+        if wish["closed"] and entry["state"] == "open" and complete:
             if wish["totalRecordCount"] not in (None, entry["records"]):
                 text = f"totalRecordCount is {wish['totalRecordCount']}, the dataset has {entry['records']}"
                 return 409, {"error": text}

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from modelwarden.reconcile.ports import Key, Refusal, Silence
+from modelwarden.reconcile.ports import DatasetWish, Key, Refusal, Silence
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.resources.report import ReferenceReport, StatusReport
 
@@ -56,20 +56,22 @@ class HttpCells:
             return Silence(Reason.STORE_UNREACHABLE, "The store's /status is not what this version expects")
 
     async def declare(
-        self, key: Key, cell_key: str, dataset: str, closed: bool, total: int | None
+        self, key: Key, cell_key: str, dataset: str, wish: DatasetWish
     ) -> ReferenceReport | Refusal | Silence:
-        wish = {"closed": closed, "totalRecordCount": total}
+        body: dict[str, object] = {"closed": wish.closed, "totalRecordCount": wish.total}
+        if wish.source_hash is not None:
+            body["sourceHash"] = wish.source_hash
         path = f"/internal/v1/datasets/{quote(dataset, safe='')}"
-        answer = await self._ask("PUT", key, path, cell_key, wish)
+        answer = await self._ask("PUT", key, path, cell_key, body)
         if isinstance(answer, Silence):
             return answer
-        status, body = answer
+        status, content = answer
         if status in (400, 409, 422):
-            return Refusal(status, _sentence(body))
+            return Refusal(status, _sentence(content))
         if status != 200:
             return _odd(status)
         try:
-            return ReferenceReport.model_validate_json(body)
+            return ReferenceReport.model_validate_json(content)
         except ValueError:
             return Silence(Reason.STORE_UNREACHABLE, "The store's answer is not what this version expects")
 

@@ -10,6 +10,7 @@ ANNOTATION_MODEL_ID = f"{GROUP}/model-id"
 ANNOTATION_IDENTITY = f"{GROUP}/identity-hash"
 ANNOTATION_KEY_HASH = f"{GROUP}/key-hash"
 LABEL_CONFIG = f"{GROUP}/config"
+LABEL_PURPOSE = f"{GROUP}/purpose"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 STORE = "store"
 JOB = "job"
@@ -36,6 +37,14 @@ def data_claim(model: str) -> str:
 
 def profile_job(dataset: str, input_hash: str) -> str:
     return f"{dataset}-profile-{input_hash}"
+
+
+def load_job(dataset: str, source_hash: str) -> str:
+    return f"{dataset}-load-{source_hash[:10]}"
+
+
+def load_policy(dataset: str) -> str:
+    return f"{dataset}-load"
 
 
 def undeclared_profile_job(model: str, input_hash: str) -> str:

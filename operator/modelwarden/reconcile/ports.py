@@ -102,6 +102,17 @@ class Refusal:
     message: str
 
 
+@dataclass(frozen=True)
+class DatasetWish:
+    """What a store is asked of a dataset: to close it (with that many rows, if `total` is given), and to have
+    it loaded from the source of that hash instead of uploaded.
+    """
+
+    closed: bool = False
+    total: int | None = None
+    source_hash: str | None = None
+
+
 class Cells(Protocol):
     """The cells' own HTTP API, as far as the operator uses it. Never raises for a cell's sake."""
 
@@ -109,6 +120,6 @@ class Cells(Protocol):
         """What the cell says of itself."""
 
     async def declare(
-        self, key: Key, cell_key: str, dataset: str, closed: bool, total: int | None
+        self, key: Key, cell_key: str, dataset: str, wish: DatasetWish
     ) -> ReferenceReport | Refusal | Silence:
-        """Declare a reference dataset (again); ask for it to be closed if `closed`. Idempotent."""
+        """Declare a reference dataset (again). Idempotent."""

@@ -70,6 +70,11 @@ class Reason(StrEnum):
     MODEL_MISSING = "ModelMissing"  # spec.modelRef names no model of this namespace
     STORE_NOT_READY = "StoreNotReady"  # the model's store does not take in data yet
     WAITING_FOR_DATA = "WaitingForData"  # open for uploads
+    LOADING = "LoadingSource"  # the Job that reads spec.source is at work
+    LOADED_OPEN = "SourceLoaded"  # all of spec.source is in the store; waits for spec.closed
+    SOURCE_FAILED = "SourceFailed"  # the Job that reads spec.source gave up
+    CREDENTIALS_MISSING = "CredentialsMissing"  # a Secret that the spec names is not there
+    CREDENTIALS_NOT_USABLE = "CredentialsNotUsable"  # its owner has not allowed models to use it
     COUNT_MISMATCH = "CountMismatch"  # the rows uploaded are not as many as spec.totalRecordCount says
     CLOSED = "Closed"  # complete and immutable
     PROFILED = "Profiled"  # the profile is in the store

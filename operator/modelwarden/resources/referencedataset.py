@@ -48,7 +48,8 @@ class ReferenceDatasetSpec(ResourceModel):
     format: Literal["parquet", "json"] = "parquet"
     """Format of the files: parquet or json. Default parquet."""
     source: Source = Source(upload=UploadSource())
-    """Where the data come from. Left out: uploaded through the model's API."""
+    """Where the data come from. Left out: uploaded through the model's API. Anything else is loaded by a Job,
+    all of it or nothing; then nobody can upload to the dataset."""
     closed: bool = False
     """A request to close the dataset: no more rows, now profile it. Can be turned on, never off. For
     uploads the store closes when totalRecordCount fits; status.state tells. Default false."""
@@ -105,7 +106,7 @@ class ReferenceDatasetStatus(ResourceModel):
     closed_at: datetime | None = None
     """When the store closed the dataset."""
     job: Annotated[str, StringConstraints(max_length=253)] | None = None
-    """Name of the Job that profiles the dataset."""
+    """Name of the Job that loads the dataset from its source or profiles it."""
 
 
 class ReferenceDataset(ResourceModel):

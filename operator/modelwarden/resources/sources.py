@@ -38,7 +38,8 @@ class ObjectStoreSource(ResourceModel):
     region: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     """Region of the bucket."""
     credentials_secret_ref: SecretRef | None = None
-    """Secret with the credentials. It must carry the label modelwarden.dev/usable-by-models: "true"."""
+    """Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, maybe AWS_SESSION_TOKEN. It must carry the
+    label modelwarden.dev/usable-by-models: "true". Left out: read without credentials."""
 
 
 class HttpSource(ResourceModel):

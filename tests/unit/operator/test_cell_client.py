@@ -9,7 +9,7 @@ import pytest
 from stub_cells import StubCell, StubCells
 
 from modelwarden.cells import HttpCells
-from modelwarden.reconcile.ports import Key, Refusal, Silence
+from modelwarden.reconcile.ports import DatasetWish, Key, Refusal, Silence
 from modelwarden.resources.report import ReferenceReport, StatusReport
 
 KEY = Key("shop", "census")
@@ -43,10 +43,10 @@ async def test_a_wrong_key_and_an_unknown_cell_are_told_apart(cells: Any) -> Non
 
 async def test_declaring_a_dataset_gives_its_entry_or_the_store_s_refusal(cells: Any) -> None:
     stubs, client = cells
-    entry = await client.declare(KEY, "secret", "train", closed=False, total=None)
+    entry = await client.declare(KEY, "secret", "train", DatasetWish())
     assert isinstance(entry, ReferenceReport)
     assert entry.state == "open"
-    refused = await client.declare(KEY, "secret", "train", closed=True, total=9)
+    refused = await client.declare(KEY, "secret", "train", DatasetWish(closed=True, total=9))
     assert isinstance(refused, Refusal)
     assert (refused.status, "9" in refused.message) == (409, True)
     assert stubs.cells["shop", "census"].declared[-1] == ("train", {"closed": True, "totalRecordCount": 9})

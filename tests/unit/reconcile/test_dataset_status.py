@@ -1,5 +1,6 @@
 """The status of a ReferenceDataset: the store's word decides, the Job only explains."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,7 +8,7 @@ import pytest
 from model_factory import reference_dataset
 from model_worlds import NOW, live_model, pod
 
-from modelwarden.errors import DependencyMissing, InvalidSpec
+from modelwarden.errors import DependencyMissing
 from modelwarden.reconcile.ports import Refusal, Silence
 from modelwarden.reconcile.referencedataset.build import ProfileOrder, build_job, build_job_key
 from modelwarden.reconcile.referencedataset.status import summarise
@@ -138,23 +139,9 @@ def test_facts_are_mirrored_and_the_last_known_stay_while_the_store_is_silent() 
     assert (later.state, later.records, later.content_hash) == ("Closed", 7, HASH)
 
 
-@pytest.mark.parametrize(
-    ("spec", "named"),
-    [
-        ({"source": {"http": {"url": "https://x.org/a", "sha256": "0" * 64}}}, "spec.source.http"),
-        ({"source": {"configMap": {"name": "a", "key": "b"}}}, "spec.source.configMap"),
-        ({"format": "json"}, "spec.format"),
-    ],
-)
-def test_what_is_not_read_yet_is_refused_by_its_field(spec: dict[str, Any], named: str) -> None:
-    trouble = hindrance_of(world(**spec).dataset, live_model())
-    assert isinstance(trouble, InvalidSpec)
-    assert (trouble.reason, named in trouble.message) == ("NotSupportedYet", True)
-
-
 @pytest.mark.parametrize("model", [None, live_model(meta={"deletionTimestamp": "2026-11-21T11:00:00Z"})])
 def test_a_model_that_is_not_there_or_going_is_a_missing_dependency(model: Any) -> None:
-    trouble = hindrance_of(world().dataset, model)
+    trouble = hindrance_of(replace(world(), model=model))
     assert isinstance(trouble, DependencyMissing)
     assert "census" in trouble.message
 

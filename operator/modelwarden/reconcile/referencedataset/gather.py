@@ -8,9 +8,20 @@ from dataclasses import replace
 
 from modelwarden.reconcile.collaborators import Install
 from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
-from modelwarden.reconcile.names import profile_job, selecting
+from modelwarden.reconcile.names import load_job, profile_job, selecting
 from modelwarden.reconcile.podtemplate import over
-from modelwarden.reconcile.ports import DATASET, JOB, MODEL, POD, SECRET, Cells, Cluster, Key, Manifest
+from modelwarden.reconcile.ports import (
+    DATASET,
+    JOB,
+    MODEL,
+    POD,
+    SECRET,
+    Cells,
+    Cluster,
+    DatasetWish,
+    Key,
+    Manifest,
+)
 from modelwarden.reconcile.referencedataset.world import World
 from modelwarden.resources.kind import InvalidResource
 from modelwarden.resources.meta import LABEL_REFERENCE_DATASET
@@ -32,8 +43,13 @@ async def find(cluster: Cluster, key: Key, uid: str) -> Manifest | None:
 async def gather(cluster: Cluster, live: Manifest) -> World:
     """The dataset and its model. Raises InvalidResource."""
     dataset = parse(live)
-    model = await cluster.get(MODEL, Key(dataset.metadata.namespace, dataset.spec.model_ref.name))
-    return World(live=live, dataset=dataset, model=model)
+    namespace = dataset.metadata.namespace
+    model = await cluster.get(MODEL, Key(namespace, dataset.spec.model_ref.name))
+    bucket = dataset.spec.source.object_store
+    secret = None
+    if bucket is not None and bucket.credentials_secret_ref is not None:
+        secret = await cluster.get(SECRET, Key(namespace, bucket.credentials_secret_ref.name))
+    return World(live=live, dataset=dataset, model=model, credentials=secret)
 
 
 async def declare(cells: Cells, world: World, install: Install) -> World:
@@ -43,16 +59,20 @@ async def declare(cells: Cells, world: World, install: Install) -> World:
     spec, key = world.dataset.spec, model_key(world)
     name = world.dataset.metadata.name
     secret = cell_key_of(world, install)
-    entry = await cells.declare(key, secret, name, spec.closed, spec.total_record_count)
+    wish = DatasetWish(spec.closed, spec.total_record_count, world.source_hash)
+    entry = await cells.declare(key, secret, name, wish)
     return replace(world, entry=entry)
 
 
 async def gather_job(cluster: Cluster, world: World) -> World:
-    """The same world with the Job that profiles just these contents, and its pods."""
-    report, meta = world.report, world.dataset.metadata
-    if report is None or report.content_hash is None:
+    """The same world with the Job that is due (see World.job), and its pods."""
+    report, meta, source = world.report, world.dataset.metadata, world.source_hash
+    if world.is_loading and source is not None:
+        key = Key(meta.namespace, load_job(meta.name, source))
+    elif report is not None and report.content_hash is not None:
+        key = Key(meta.namespace, job_name(meta.name, report.content_hash))
+    else:
         return world
-    key = Key(meta.namespace, job_name(meta.name, report.content_hash))
     pods = selecting({LABEL_REFERENCE_DATASET: meta.name, "batch.kubernetes.io/job-name": key.name})
     job, secret, found = await asyncio.gather(
         cluster.get(JOB, key), cluster.get(SECRET, key), cluster.list(POD, key.namespace, labels=pods)

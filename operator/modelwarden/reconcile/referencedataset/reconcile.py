@@ -1,4 +1,5 @@
-"""The reconcile of a ReferenceDataset: declare it, have it profiled once it is closed, mirror what is so.
+"""The reconcile of a ReferenceDataset: declare it, have it loaded from its source if it has one, have it
+profiled once it is closed, mirror what is so.
 
 Deleting the object deletes nothing in the store: partials and verdicts already given rest on what was closed,
 and it goes with the model's data. So there is nothing to clean up, and no finalizer. Its Job goes with it.
@@ -12,7 +13,7 @@ from modelwarden.reconcile.collaborators import Collaborators
 from modelwarden.reconcile.daemons import Visit
 from modelwarden.reconcile.outcome import Outcome
 from modelwarden.reconcile.reasons import Reason
-from modelwarden.reconcile.referencedataset.build import ProfileOrder, build_job, build_job_key
+from modelwarden.reconcile.referencedataset.build import ProfileOrder
 from modelwarden.reconcile.referencedataset.gather import (
     cell_key_of,
     declare,
@@ -22,6 +23,8 @@ from modelwarden.reconcile.referencedataset.gather import (
     model_key,
     pod_options,
 )
+from modelwarden.reconcile.referencedataset.jobs import JobPlan, job_of, key_of
+from modelwarden.reconcile.referencedataset.load import LoadOrder, build_egress
 from modelwarden.reconcile.referencedataset.status import summarise
 from modelwarden.reconcile.referencedataset.world import World, hindrance_of
 from modelwarden.reconcile.report import write_status
@@ -48,7 +51,7 @@ class ReconcileDataset:
         except InvalidResource as error:
             path, message = error.problems[0]
             return Outcome(trouble=InvalidSpec(Reason.INVALID_SPEC, f"{path}: {message}"))
-        trouble = hindrance_of(world.dataset, world.model)
+        trouble = hindrance_of(world)
         if trouble is None:
             world, trouble = await self._advance(world)
         if isinstance(trouble, Conflict):
@@ -56,18 +59,41 @@ class ReconcileDataset:
         return await self._report(world, trouble)
 
     async def _advance(self, world: World) -> tuple[World, ReconcileError | None]:
-        """Declare; then, if there is something to profile, see that the one Job for it exists."""
+        """Declare; then, if there is something to load or to profile, see that the one Job for it exists."""
         world = await declare(self._given.cells, world, self._given.install)
         world = await gather_job(self._cluster, world)
         report = world.report
-        if report is None or report.state != "closed" or report.content_hash is None:
-            return world, None
         try:
-            return await self._ensure_job(world, report.content_hash), None
+            if world.is_loading and world.source_hash is not None:
+                return await self._ensure_loading(world, world.source_hash), None
+            if report is not None and report.state == "closed" and report.content_hash is not None:
+                return await self._ensure_profiling(world, report.content_hash), None
         except ReconcileError as trouble:
             return world, trouble
+        return world, None
 
-    async def _ensure_job(self, world: World, content_hash: str) -> World:
+    async def _ensure_loading(self, world: World, source_hash: str) -> World:
+        meta, key = world.dataset.metadata, model_key(world)
+        order = LoadOrder(
+            namespace=meta.namespace,
+            dataset=meta.name,
+            owner_uid=meta.uid,
+            model=key.name,
+            spec=world.dataset.spec,
+            source_hash=source_hash,
+            store_url=self._given.endpoint(key),
+            image=self._given.install.cell_image,
+            pull_policy=self._given.install.pull_policy,
+            pod=pod_options(world, self._given.install),
+            cell_key=cell_key_of(world, self._given.install),
+        )
+        egress = build_egress(order)
+        if world.job is None and egress is not None:
+            # Before the Job: its pod's first attempt should not find the way shut.
+            await self._cluster.apply(egress)
+        return await self._ensure(world, order.plan)
+
+    async def _ensure_profiling(self, world: World, content_hash: str) -> World:
         meta, key = world.dataset.metadata, model_key(world)
         order = ProfileOrder(
             namespace=meta.namespace,
@@ -81,15 +107,18 @@ class ReconcileDataset:
             pod=pod_options(world, self._given.install),
             cell_key=cell_key_of(world, self._given.install),
         )
-        job = world.job
+        return await self._ensure(world, order.plan)
+
+    async def _ensure(self, world: World, plan: JobPlan) -> World:
+        meta, job = world.dataset.metadata, world.job
         if job is None:
-            job = await self._cluster.create(build_job(order))
-            _log.info("created Job %s", order.name, extra={"namespace": meta.namespace, "object": meta.name})
+            job = await self._cluster.create(job_of(plan))
+            _log.info("created Job %s", plan.name, extra={"namespace": meta.namespace, "object": meta.name})
         elif not any(owner.get("uid") == meta.uid for owner in job["metadata"].get("ownerReferences") or ()):
             # A deleted namesake's Job: it is being collected, and its name is the same because its input is.
-            raise Transient(Reason.PREVIOUS_CHILDREN, f"Job {order.name} of before is still being removed")
+            raise Transient(Reason.PREVIOUS_CHILDREN, f"Job {plan.name} of before is still being removed")
         if world.job_key is None:
-            await self._cluster.create(build_job_key(order, job))
+            await self._cluster.create(key_of(plan, job))
         return replace(world, job=job)
 
     async def _report(self, world: World, trouble: ReconcileError | None) -> Outcome:

@@ -21,6 +21,12 @@ from modelwarden.reconcile.verdicts import (
 from modelwarden.resources.conditions import ConditionType as C
 from modelwarden.resources.referencedataset import DatasetState, ReferenceDatasetStatus
 
+_GIVEN_UP = (
+    Reason.PROFILE_FAILED,
+    Reason.REFERENCE_FAILED,
+    Reason.COUNT_MISMATCH,
+    Reason.SOURCE_FAILED,
+)
 _STATES: dict[str, DatasetState] = {
     "open": "Open",
     "closed": "Closed",
@@ -69,15 +75,32 @@ def _uploaded(world: World) -> Verdict:
     if isinstance(entry, Refusal):
         reason = Reason.COUNT_MISMATCH if entry.status == 409 else Reason.REFUSED_BY_STORE
         return no(reason, f"The store says: {entry.message}")
+    if world.is_loading:
+        return _loading(world, entry.message)
     if entry.state == "open":
         if spec.closed and entry.message:
             return no(Reason.COUNT_MISMATCH, f"The store says: {entry.message}")
+        if entry.loaded:
+            text = f"{entry.records} rows are loaded: set spec.closed to have them profiled"
+            return no(Reason.LOADING if spec.closed else Reason.LOADED_OPEN, text)
         return no(
             Reason.WAITING_FOR_DATA, f"Upload to dataset {entry.name} of the model, then set spec.closed"
         )
     if entry.state == "failed":
         return no(Reason.REFERENCE_FAILED, f"The store says: {entry.message or 'the dataset cannot be used'}")
     return yes(Reason.CLOSED, f"{entry.records} rows, immutable")
+
+
+def _loading(world: World, said: str | None) -> Verdict:
+    """How far the Job has come that reads spec.source; `said`: what it told the store of its last failure."""
+    if world.job is None:
+        return no(Reason.LOADING, "The Job that reads spec.source is about to be made")
+    name = world.job["metadata"]["name"]
+    why = trouble_of(world.pods, f"job/{name}")
+    if (failed := job_condition(world.job, "Failed")) is not None:
+        because = said or (why.message if why else str(failed.get("reason", "")))
+        return no(Reason.SOURCE_FAILED, f"{because}. Job {name} gave up; a new one is made in an hour")
+    return why or no(Reason.LOADING, f"Job {name} is at work" + (f", after: {said}" if said else ""))
 
 
 def _profiled(world: World) -> Verdict:
@@ -102,7 +125,7 @@ def _profiled(world: World) -> Verdict:
 
 def _given_up(uploaded: Verdict, profiled: Verdict) -> Verdict | None:
     for verdict in (uploaded, profiled):
-        if verdict.reason in (Reason.PROFILE_FAILED, Reason.REFERENCE_FAILED, Reason.COUNT_MISMATCH):
+        if verdict.reason in _GIVEN_UP:
             return yes(verdict.reason, verdict.message)
     return None
 
