@@ -25,7 +25,7 @@ from modelwarden_server.store.writer import Pace
 
 KEY = "k" * 64
 NOON = 1_795_262_400.0
-IDENTITY_FIELDS = ("isBatch", "inputType", "pixelHeight", "pixelWidth")
+IDENTITY_FIELDS = ("isBatch", "inputType", "pixelHeight", "pixelWidth", "outputType")
 
 
 async def eventually(what: Callable[[], bool]) -> None:

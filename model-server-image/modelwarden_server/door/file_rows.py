@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import pyarrow as pa
 
 from modelwarden.resources.cell import LimitSettings
-from modelwarden_server.door.json_pieces import json_pieces
+from modelwarden_server.door.json_pieces import LONGEST_ROW, json_pieces
 from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.parquet_pieces import (
     PARQUET_MAGIC,
@@ -115,7 +115,7 @@ def _json(file: ReceivedFile, rules: FileRules, nested: Parse[Piece], flat: Pars
     limits = replace(rules.values, rows=_NOT_BOUNDED)
     parse: Parse[Piece] | None = None
     rows = 0
-    for body in json_pieces(file.content, rules.sizes.max_body_bytes):
+    for body in json_pieces(file.content, min(rules.sizes.max_body_bytes, LONGEST_ROW)):
         try:
             if parse is None:
                 first = next(elements(body), None)

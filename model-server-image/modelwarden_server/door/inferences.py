@@ -18,13 +18,13 @@ from modelwarden_server.door.admission import Admission
 from modelwarden_server.door.answers import row_answer
 from modelwarden_server.door.intake import Identified, Intake, Shut, Taken, message_of, no_batch
 from modelwarden_server.door.labels import LabelRoom
+from modelwarden_server.door.large_bodies import parse_rows
 from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.parsed import ParsedRows
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
-from modelwarden_server.web import Refusal
 
 
 class InferenceRoom:
@@ -78,17 +78,20 @@ class InferenceRoom:
     async def _post(self, request: Request) -> Response:
         settings = self._cell.settings.current
         async with AsyncExitStack() as inside:
-            body = await self._admission.body(request, settings, inside)
-            if self._intake is None:
-                raise Refusal(503, "the cell is starting", retry_after=2)
-            rows = await self._admission.parsed(body, lambda body: self._identify(body, settings))
+            rows = await self._rows(request, settings, inside)
+            assert self._intake is not None
             taken = await self._intake.take(rows, settings)
             conflicts = message_of(rows.parsed.places.tolist(), taken)
             self._count(rows.parsed, taken, len(conflicts))
             return row_answer(rows.parsed.total, rows.parsed.refused, conflicts)
 
+    async def _rows(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> Identified:
+        """The parsed rows; the body is let go."""
+        body = await self._admission.body(request, settings, inside)
+        return await self._admission.parsed(body, lambda body: self._identify(body, settings))
+
     def _identify(self, body: bytes, settings: CellSettings) -> Identified:
-        parsed = self._parser.parse(body, self._admission.limits(settings))
+        parsed = parse_rows(self._parser, body, self._admission.limits(settings))
         if settings.sensitivity:
             parsed = _protected(parsed, settings, self._secret)
         keys, digests = self._cell.store.identify(parsed.rows)

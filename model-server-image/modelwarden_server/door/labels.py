@@ -20,6 +20,7 @@ from modelwarden_server.door.admission import Admission
 from modelwarden_server.door.answers import row_answer
 from modelwarden_server.door.intake import FORGOTTEN
 from modelwarden_server.door.label_intake import IdentifiedLabels, LabelIntake
+from modelwarden_server.door.large_bodies import parse_labels
 from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.parser import LabelParser
 from modelwarden_server.schema.sensitive import protect
@@ -105,7 +106,7 @@ class LabelRoom:
             return row_answer(labels.parsed.total, labels.parsed.refused, forgotten)
 
     def _identify(self, body: bytes, settings: CellSettings) -> IdentifiedLabels:
-        parsed = self._parser.parse(body, self._admission.limits(settings))
+        parsed = parse_labels(self._parser, body, self._admission.limits(settings))
         if settings.sensitivity:
             parsed = replace(parsed, labels=protect(parsed.labels, settings.sensitivity, self._secret))
         return self.intake.identified(parsed)

@@ -240,7 +240,7 @@ async def test_labels_come_in_a_file_of_their_own_before_or_after_their_inferenc
     for content in (parquet(pa.Table.from_pylist(rows("a"))), lines(rows("b")), json.dumps(inside).encode()):
         assert await door.taken(content, "ground_truth_data") == (4, 0, [])
     found = door.stored("ground_truth")
-    assert [(t["partner_inference_id"], t["gt"]) for t in found] == [
+    assert sorted((t["partner_inference_id"], t["gt"]) for t in found) == [
         (f"{kind}{i}", i % 2) for kind in "abc" for i in range(4)
     ]
     assert {t["ground_truth_timestamp"] for t in found} == {datetime(2026, 11, 20, tzinfo=UTC)}
