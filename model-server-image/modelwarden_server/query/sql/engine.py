@@ -27,7 +27,7 @@ TOO_LARGE = "the query needs more memory than one may take: narrow the filter, g
 class EngineLimits:
     """Bytes of memory and of temporary files for all questions together; rows and bytes of one answer."""
 
-    memory: int = 192 << 20
+    memory: int = 128 << 20
     temporary: int = 1 << 30
     threads: int = 1
     rows: int = 100_000
