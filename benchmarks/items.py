@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from benchmarks import append, drift, labels, parse, window
+from benchmarks import append, door, drift, labels, memory, parse, visible, window
 from benchmarks.harness import Item
 
-ITEMS: tuple[Item, ...] = (parse.ITEM, *drift.ITEMS, *append.ITEMS, labels.ITEM, window.ITEM)
+ITEMS: tuple[Item, ...] = (parse.ITEM, door.ITEM, *drift.ITEMS, *append.ITEMS, labels.ITEM, window.ITEM, visible.ITEM, *memory.ITEMS)
 
 
 def chosen(only: str | None, items: Sequence[Item] = ITEMS) -> list[Item]:
