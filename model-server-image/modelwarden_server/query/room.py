@@ -23,7 +23,7 @@ from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.http import QueryDoor
 from modelwarden_server.query.questions import Questions
 from modelwarden_server.query.series import DriftCollector, query_seconds
-from modelwarden_server.query.status import DriftWatch
+from modelwarden_server.query.status import DriftWatch, Verdicts
 from modelwarden_server.store.artefacts import ArtefactStore
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.listening import CommitListener
@@ -91,7 +91,7 @@ class AnswerRoom:
         self._folder: Folder | None = None
         self._watch = DriftWatch()
         self.questions = Questions(cell, self._reached, self._reference)
-        self._door = QueryDoor(
+        self.door = QueryDoor(
             cell.identity, self._sources, self.questions.sources, query_seconds(cell.metrics.registry)
         )
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
@@ -109,7 +109,7 @@ class AnswerRoom:
 
     def routes(self) -> Sequence[BaseRoute]:
         """See Room."""
-        return self._door.routes()
+        return self.door.routes()
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
@@ -130,25 +130,34 @@ class AnswerRoom:
         if live is not None and live.name != (self._chosen.wanted() or ROWS_ONLY):
             folder.wake()  # the settings may name another dataset since
         active = None if live is None else self._chosen.compared(live.name)
-        known: dict[str, Any] = {"active_reference": active, "drift": self._drift()}
+        verdicts = self._verdicts()
+        known: dict[str, Any] = {
+            "active_reference": active,
+            "drift": None if verdicts is None else verdicts.drift,
+            "data_quality": None if verdicts is None else verdicts.quality,
+        }
         if folder.problem is not None:
             known["reason"] = f"answers are behind the tables: {folder.problem}"
         return known
 
     def close(self) -> None:
         """See Room."""
-        self._door.engine.close()
+        self.door.engine.close()
         if self._folder is not None:
             self._folder.stop()
 
     @property
     def busy(self) -> int:
         """Queries that are being worked on."""
-        return self._door.inside
+        return self.door.inside
 
     def _drift(self) -> DriftReport | None:
+        verdicts = self._verdicts()
+        return None if verdicts is None else verdicts.drift
+
+    def _verdicts(self) -> Verdicts | None:
         live = self._folder.live if self._folder is not None else None
-        return self._watch.report(live, self._cell.settings.current.monitoring)
+        return self._watch.verdicts(live, self._cell.settings.current.monitoring)
 
     def _sources(self) -> Sources:
         """What there is to ask, with all rows that were acknowledged before (within a bounded time)."""

@@ -64,6 +64,10 @@ class Reason(StrEnum):
     NO_VERDICT = "NoVerdictYet"  # no window has been judged yet
     PREDICTIONS_DRIFTED = "PredictionsDrifted"  # what the model says has changed
     INPUTS_DRIFTED = "InputsDrifted"  # the share of drifted inputs has reached monitoring.driftedShare
+    DEPENDENCE_BROKEN = "DependenceBroken"  # attributes no longer depend on each other as they did
+    DATA_UNSOUND = "DataUnsound"  # values missing, out of range or never seen before, or rows that come again
+    VOLUME_UNUSUAL = "VolumeUnusual"  # far more or far fewer rows than in the windows before
+    ROWS_LATE = "RowsLate"  # many rows come far later than they used to
     WITHIN_BOUNDS = "WithinBounds"  # nothing that matters has drifted
 
     # ReferenceDataset

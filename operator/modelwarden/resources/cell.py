@@ -62,7 +62,8 @@ class MonitoringSettings(ResourceModel):
     window: Duration
     minimum_rows: int
     drift_metric: DriftMetric
-    drift_threshold: float
+    drift_threshold: float | None = None
+    """None: learnt from the reference."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     false_discovery_rate: float
     drifted_share: float
@@ -79,8 +80,8 @@ class MonitoringSettings(ResourceModel):
         """The usual delay of labels in seconds, if one is declared."""
         return None if self.label_delay is None else parse_duration(self.label_delay)
 
-    def threshold_of(self, attribute: str) -> float:
-        """The drift score from which on this attribute counts as drifted."""
+    def threshold_of(self, attribute: str) -> float | None:
+        """The drift score from which on this attribute counts as drifted, where a person has set one."""
         return self.thresholds.get(attribute, self.drift_threshold)
 
 

@@ -74,14 +74,14 @@ class Monitoring(ResourceModel):
     window: Duration = "1d"
     """The span of inference time that one verdict covers; a multiple of five minutes. Default 1d."""
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
-    """Rows that a window needs for a verdict; below it the answer is InsufficientData. At 200 rows a PSI of
-    0.2 practically never arises by chance. Default 200."""
+    """Rows that a window needs for a verdict; below it the answer is InsufficientData. Default 200."""
     drift_metric: DriftMetric = DriftMetric.PSI
     """How drift is measured: PSI, KLDivergence, JSDivergence, HellingerDistance or HypothesisTest. Default
     PSI."""
-    drift_threshold: Threshold = 0.2
+    drift_threshold: Threshold | None = None
     """The score from which on an attribute counts as drifted, if it is also significant at the window's
-    number of rows. Default 0.2."""
+    number of rows. Without one it is learnt from the reference: what chance alone makes of it at that number
+    of rows, and at least a difference worth telling (a PSI of 0.05)."""
     thresholds: Annotated[
         tuple[AttributeThreshold, ...],
         Field(

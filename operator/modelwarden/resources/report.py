@@ -38,7 +38,10 @@ class LabelReport(Report):
 
 
 class RowReport(Report):
-    """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out."""
+    """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out.
+
+    Rows that were removed since, for their age or on request, stay counted as stored.
+    """
 
     acknowledged: int = 0
     stored: int = 0
@@ -100,6 +103,21 @@ class FeatureDrift(Report):
     p_value: float | None = None
     n: int
     drifted: bool
+    surplus: float | None = None
+    """Share of the rows that stand where the reference has next to none, if that is why it is flagged."""
+    persistent: bool = True
+    """Whether an earlier window says the same; only then the model as a whole is judged by it."""
+
+
+class PairDrift(Report):
+    """What became of the dependence of two attributes: 0 the same, 1 all different."""
+
+    one: str
+    other: str
+    change: float
+    p_value: float
+    broken: bool
+    persistent: bool = True
 
 
 class DriftReport(Report):
@@ -114,6 +132,103 @@ class DriftReport(Report):
     features: tuple[FeatureDrift, ...] = ()
     drifted: int = 0
     checked: int = 0
+    pairs: tuple[PairDrift, ...] = ()
+    broken: int = 0
+    """Pairs whose dependence is no longer the reference's."""
+    judged: int = 1
+    """Of the newest three windows, those with enough rows for a verdict."""
+
+
+class ValueQuality(Report):
+    """One kind of bad value of one attribute: its rows, and the shares in the window and the reference."""
+
+    attribute: str
+    question: Literal["missing", "outOfRange", "unseenCategory"]
+    rows: int
+    share: float
+    reference_share: float
+    p_value: float | None = None
+    raised: bool
+    persistent: bool = True
+
+
+class RepeatQuality(Report):
+    """Rows whose content is that of another row of the window, beyond what the reference does: a share."""
+
+    share: float
+    raised: bool
+
+
+class VolumeQuality(Report):
+    """Rows of the window, and the bounds that the windows before it set; none while there are too few."""
+
+    rows: int
+    least: float | None = None
+    most: float | None = None
+    raised: bool
+
+
+class LagQuality(Report):
+    """Upper bounds, in seconds, of how long rows took to arrive; `usual` that of 99 % of the rows before."""
+
+    median_seconds: float | None = None
+    p95_seconds: float | None = None
+    usual_seconds: float | None = None
+    late_share: float | None = None
+    raised: bool
+
+
+class DataQualityReport(Report):
+    """What is to be said of the rows of the newest window. `values` has what is raised and what occurs."""
+
+    window_start: datetime
+    window_end: datetime
+    rows: int
+    values: tuple[ValueQuality, ...] = ()
+    repeats: RepeatQuality | None = None
+    volume: VolumeQuality
+    lag: LagQuality
+    raised: int = 0
+    """How many findings there are."""
+
+
+class LabelledWindow(Report):
+    """How many inferences of a window, by event time, have a label now. `share` is None without rows."""
+
+    start: datetime
+    end: datetime
+    rows: int
+    labelled: int
+    share: float | None = None
+
+
+class CoverageReport(Report):
+    """How far labels have come: in the newest window, and in the one that is as old as labels usually take
+    (`monitoring.labelDelay`; None if that is not declared)."""
+
+    newest: LabelledWindow
+    mature: LabelledWindow | None = None
+
+
+class MaintenanceReport(Report):
+    """What was done to the tables beside writing them, since the process started. `retired` and `forgotten`
+    count rows of the table of inferences since it was made; `rows.stored` counts them too.
+    """
+
+    compactions: int = 0
+    files_merged: int = 0
+    last_compaction: datetime | None = None
+    last_retirement: datetime | None = None
+    retired: int = 0
+    forgotten: int = 0
+    problem: str | None = None
+
+
+class ForgetReport(Report):
+    """Requests to forget: how many there were, and how many are not done yet."""
+
+    requests: int = 0
+    pending: int = 0
 
 
 class StatusReport(Report):
@@ -135,7 +250,11 @@ class StatusReport(Report):
     reference: tuple[ReferenceReport, ...] = ()
     active_reference: str | None = None
     drift: DriftReport | None = None
+    data_quality: DataQualityReport | None = None
+    coverage: CoverageReport | None = None
     batches: BatchReport | None = None
+    maintenance: MaintenanceReport | None = None
+    forget: ForgetReport | None = None
 
     def to_json(self) -> bytes:
         """The report as camelCase JSON."""

@@ -82,7 +82,7 @@ def test_settings_are_numbers_where_a_machine_reads_them() -> None:
     assert settings.monitoring.window_seconds == 86_400
     assert settings.monitoring.label_delay_seconds == 1_209_600
     assert settings.monitoring.threshold_of("AGE") == 0.4
-    assert settings.monitoring.threshold_of("SEX") == 0.2
+    assert settings.monitoring.threshold_of("SEX") is None
 
 
 def test_the_reference_that_a_spec_names_wins_over_the_one_that_was_chosen() -> None:

@@ -29,18 +29,39 @@ FULL = {
         {
             "name": "r", "state": "profiled", "records": 9, "partnerRecordCount": 9, "contentHash": "c",
             "profileHash": "p", "message": None, "createdAt": "2026-01-01T00:00:00Z", "closedAt": None,
+            "sourceHash": "s", "loaded": True,
         }
     ],
     "activeReference": "r",
+    "batches": {"open": 1, "closed": 2},
     "drift": {
         "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "rows": 7,
         "metric": "PSI", "state": "Ok", "drifted": 1, "checked": 2,
         "features": [
             {
                 "name": "a", "stage": "PIPELINE_INPUT", "score": 0.3, "threshold": 0.2, "pValue": 0.001,
-                "n": 7, "drifted": True,
+                "n": 7, "drifted": True, "surplus": 0.02, "persistent": False,
             }
         ],
+        "pairs": [
+            {"one": "a", "other": "b", "change": 0.2, "pValue": 0.0, "broken": True, "persistent": True}
+        ],
+        "broken": 1, "judged": 2,
+    },
+    "dataQuality": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "rows": 7,
+        "values": [
+            {
+                "attribute": "a", "question": "missing", "rows": 3, "share": 0.4, "referenceShare": 0.1,
+                "pValue": 0.0, "raised": True, "persistent": True,
+            }
+        ],
+        "repeats": {"share": 0.1, "raised": False},
+        "volume": {"rows": 7, "least": 2.0, "most": 30.0, "raised": False},
+        "lag": {
+            "medianSeconds": 1.0, "p95Seconds": 5.0, "usualSeconds": None, "lateShare": None, "raised": False,
+        },
+        "raised": 1,
     },
 }  # fmt: skip
 

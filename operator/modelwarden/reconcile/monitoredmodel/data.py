@@ -12,11 +12,18 @@ from modelwarden.resources.monitoredmodel import (
     RowCounts,
 )
 from modelwarden.resources.quantities import parse_duration
-from modelwarden.resources.report import DriftReport, FeatureDrift, ReferenceReport, StatusReport
+from modelwarden.resources.report import (
+    DataQualityReport,
+    DriftReport,
+    FeatureDrift,
+    ReferenceReport,
+    StatusReport,
+)
 
 _PREDICTED = "PREDICTED_VALUE"
 _MOST_NAMED = 3
 _MOST_KEPT = 5
+_KINDS = {"missing": "missing", "outOfRange": "out of range", "unseenCategory": "new categories"}
 
 
 def data_flowing(report: StatusReport, spec: MonitoredModelSpec, now: datetime) -> Verdict:
@@ -65,19 +72,51 @@ def model_healthy(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
     if drift.state == "InsufficientData":
         least = spec.monitoring.minimum_rows
         return unknown(Reason.INSUFFICIENT_DATA, f"The window has {drift.rows} rows; a verdict needs {least}")
-    return _verdict(drift, spec.monitoring.drifted_share)
+    return _harm(drift, spec.monitoring.drifted_share) or _unsound(report.data_quality) or _harmless(drift)
 
 
-def _verdict(drift: DriftReport, share: float) -> Verdict:
-    predictions = [f for f in drift.features if f.drifted and f.stage == _PREDICTED]
+def _harm(drift: DriftReport, share: float) -> Verdict | None:
+    predictions = [f for f in drift.features if f.drifted and f.persistent and f.stage == _PREDICTED]
     if predictions:
         return no(Reason.PREDICTIONS_DRIFTED, f"The predictions have drifted: {_names(predictions)}")
     inputs = [f for f in drift.features if f.stage != _PREDICTED]
-    drifted = [f for f in inputs if f.drifted]
+    drifted = [f for f in inputs if f.drifted and f.persistent]
     if drifted and len(drifted) >= share * len(inputs):
         return no(
             Reason.INPUTS_DRIFTED, f"{len(drifted)} of {len(inputs)} inputs have drifted: {_names(drifted)}"
         )
+    broken = [pair for pair in drift.pairs if pair.broken and pair.persistent]
+    if broken:
+        worst = max(broken, key=lambda pair: (pair.change, pair.one, pair.other))
+        return no(
+            Reason.DEPENDENCE_BROKEN,
+            f"{worst.one} and {worst.other} no longer depend on each other as in the reference"
+            + (f", nor do {len(broken) - 1} other pairs" if len(broken) > 1 else ""),
+        )
+    return None
+
+
+def _unsound(quality: DataQualityReport | None) -> Verdict | None:
+    if quality is None:
+        return None
+    bad = [value for value in quality.values if value.raised and value.persistent]
+    if bad:
+        named = sorted(bad, key=lambda value: (-value.share, value.attribute))[:_MOST_NAMED]
+        told = ", ".join(f"{value.attribute} ({_KINDS[value.question]})" for value in named)
+        more = f" and {len(bad) - len(named)} more" if len(bad) > len(named) else ""
+        return no(Reason.DATA_UNSOUND, f"More bad values than in the reference: {told}{more}")
+    if quality.repeats is not None and quality.repeats.raised:
+        return no(Reason.DATA_UNSOUND, "Rows come again: their content is that of other rows of the window")
+    if quality.volume.raised:
+        return no(Reason.VOLUME_UNUSUAL, "Far more or far fewer rows than in the windows before")
+    if quality.lag.raised:
+        return no(Reason.ROWS_LATE, "Many rows arrive far later than they used to")
+    return None
+
+
+def _harmless(drift: DriftReport) -> Verdict:
+    inputs = [f for f in drift.features if f.stage != _PREDICTED]
+    drifted = [f for f in inputs if f.drifted]
     if drifted:
         return yes(
             Reason.WITHIN_BOUNDS, f"{len(drifted)} of {len(inputs)} inputs have drifted: {_names(drifted)}"
