@@ -59,7 +59,8 @@ class LoopbackStore:
         self.identity = wide_model.identity()
         model = f"/api/v3/models/{self.identity.model_id}"
         self.inferences = f"{model}/inferences"
-        self.drift = f"{model}/inferences/query/data_drift"
+        self.query = f"{model}/inferences/query"
+        self.drift = f"{self.query}/data_drift"
         self._reference = f"{model}/reference_data"
         self.port = _free_port()
 

@@ -55,7 +55,7 @@ class _Rate:
     def item(self) -> Item:
         how = (
             f"{_REQUESTS} requests of {self.rows // _REQUESTS} rows a second; every second, in turn, the drift of all inputs"
-            " from partials and of one by a filter over the rows. The peak is the kernel's VmHWM: files that are mapped"
+            " from partials, of one by a filter over the rows, and a score by SQL. The peak is the kernel's VmHWM: files that are mapped"
             " count. With MODELWARDEN_LONG=1 ten minutes instead of one."
         )
         return Item(f"memory-{self.rows}", how, self.measure, _LIMITS)
@@ -85,7 +85,10 @@ def _questions(store: LoopbackStore) -> list[tuple[str, dict[str, object]]]:
     reference, inference = {"source": "reference"}, {"source": "inference"}
     some = {"source": "inference", "filter": [{"property": "text_0", "comparator": "eq", "value": "value-1"}]}
     every = [*wide_model.FLOATS, *wide_model.INTEGERS, *wide_model.TEXTS]
+    error = {"function": "rmse", "parameters": {}}
+    rows = {"select": [error], "filter": [{"property": "float_0", "comparator": "gt", "value": 0}]}
     return [
+        (store.query, rows),
         (store.drift, {"properties": every, "metric": "PSI", "base": reference, "target": inference}),
         (store.drift, {"properties": ["float_0"], "metric": "KLDivergence", "base": reference, "target": some}),
     ]

@@ -65,11 +65,11 @@ class Threads:
         return os.environ | dict.fromkeys(_ONE_THREAD, str(len(self.cores))) | _NO_TELEMETRY
 
 
-def ours(module: str, scale: float, *variant: str, threads: Threads | None = None) -> "Worker":
+def ours(module: str, scale: float, *variant: str) -> "Worker":
     """Our side: a module of `benchmarks.ours`, in this environment, and which of its works if it has several.
     """
     command = [sys.executable, "-m", f"benchmarks.ours.{module}", str(scale), *variant]
-    return Worker(command, threads or Threads.one())
+    return Worker(command, Threads.one())
 
 
 def peer(python: Path, script: str, scale: float) -> "Worker":
