@@ -62,7 +62,9 @@ class LabelRoom:
         )
         self._index = LabelIndex(store.folders.root / "index" / "labels", sources)
         self._intake = LabelIntake(store, self._index)
+        self._index.load()
         self._index.start()
+        store.on_forget.append(self._index.drop)
         return self._index
 
     def status(self) -> dict[str, Any]:

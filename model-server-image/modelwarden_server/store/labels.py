@@ -12,10 +12,10 @@ lost. Must not decide what is stored.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,8 @@ import pyarrow as pa
 
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, DIGEST_FORMAT, ID
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys
-from modelwarden_server.store.delta import AppendTable
-from modelwarden_server.store.ids import IdIndex, Known
+from modelwarden_server.store.delta import TableFile
+from modelwarden_server.store.ids import Known
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.runs import MergeStoppedError, RunSet
 
@@ -40,6 +40,33 @@ _DIGEST = ~_WAITING
 Mask = npt.NDArray[np.bool_]
 
 
+class RowsTable(Protocol):
+    """A table that rows are only added to."""
+
+    @property
+    def version(self) -> int:
+        """The newest version."""
+        ...
+
+    def files_added(self, since: int) -> Sequence[TableFile]:
+        """Files of rows that versions above `since` added."""
+        ...
+
+    def read(
+        self, files: Sequence[TableFile], columns: Sequence[str] | None = ...
+    ) -> Iterable[pa.RecordBatch]:
+        """Their rows, in the order of the table."""
+        ...
+
+
+class SeenIds(Protocol):
+    """Tells the ids of inferences that were taken in."""
+
+    def look_up(self, keys: Words, digests: Words) -> npt.NDArray[np.int8]:
+        """A `Known` for each; the digests do not matter here."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Reached:
     """Versions of the tables whose rows have been taken in, and the labels that wait for an inference."""
@@ -53,9 +80,9 @@ class _Reached:
 class LabelSources:
     """What the index is made from, and who is told how many labels wait. `record`: a label's own columns."""
 
-    inferences: AppendTable
-    truth: AppendTable
-    ids: IdIndex
+    inferences: RowsTable
+    truth: RowsTable
+    ids: SeenIds
     record: pa.Schema
     waiting: Callable[[int], None]
 
@@ -74,13 +101,16 @@ class LabelIndex:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="labels", daemon=True)
 
-    def start(self) -> None:
-        """Take what was kept, and catch up in the background."""
+    def load(self) -> None:
+        """Take what was kept, if the tables have come as far."""
         facts = self._runs.load(self._believed).facts
         if facts is not None:
             self._reached = self._kept = _Reached(
                 *(int(facts[n]) for n in ("truth", "inferences", "waiting"))
             )
+
+    def start(self) -> None:
+        """Catch up, and go on doing so in the background."""
         self._wake.set()
         self._thread.start()
 
