@@ -180,3 +180,16 @@ def test_labels_can_be_dropped_by_id(tmp_path: Path) -> None:
     world.check()
     world.index.drop(id_keys(NAMES[:2]))
     assert world.index.find(id_keys(NAMES))[0].tolist() == [False, False, True, True, True, True]
+
+
+@pytest.mark.parametrize("flush", [1, 1000])
+def test_a_label_that_arrived_earlier_does_not_replace_one_that_stands_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush: int
+) -> None:
+    monkeypatch.setattr(labels, "FLUSH_LABELS", flush)
+    world = World(tmp_path)
+    world.label(NAMES[:1], 1, 0)
+    world.check()
+    world.label(NAMES[:1], 2, 3)
+    assert world.newest[NAMES[0]][1] == 1
+    world.check()
