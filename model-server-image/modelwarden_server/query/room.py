@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from starlette.routing import BaseRoute
 
 from modelwarden.resources.cell import CellSettings
-from modelwarden.resources.report import DriftReport
+from modelwarden.resources.report import DataQualityReport, DriftReport
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import from_json
@@ -24,6 +24,7 @@ from modelwarden_server.query.http import QueryDoor
 from modelwarden_server.query.questions import Questions
 from modelwarden_server.query.series import DriftCollector, query_seconds
 from modelwarden_server.query.status import DriftWatch, Verdicts
+from modelwarden_server.query.window_series import WindowCollector
 from modelwarden_server.store.artefacts import ArtefactStore
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.listening import CommitListener
@@ -97,6 +98,7 @@ class AnswerRoom:
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
         self._stored = frozenset(column.name for column in cell.schema.data)
         cell.metrics.registry.register(DriftCollector(self._drift))
+        cell.metrics.registry.register(WindowCollector(self._drift, self._quality, lambda: None))
 
     def compare_with(self, keeper: ReferenceKeeper) -> None:
         """Say where reference datasets are. Before the cell starts."""
@@ -154,6 +156,10 @@ class AnswerRoom:
     def _drift(self) -> DriftReport | None:
         verdicts = self._verdicts()
         return None if verdicts is None else verdicts.drift
+
+    def _quality(self) -> DataQualityReport | None:
+        verdicts = self._verdicts()
+        return None if verdicts is None else verdicts.quality
 
     def _verdicts(self) -> Verdicts | None:
         live = self._folder.live if self._folder is not None else None

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import to_json
 from modelwarden_server.apps import Rooms, furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.query.sql.answer import QuerySources
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.store.writer import Pace
 
@@ -174,6 +175,23 @@ async def test_too_many_questions_at_once_are_held_then_told_when_to_come_back(a
         reply.json()["query_result"] == [{"count": 5}] for reply in replies if reply.status_code == 200
     )
     assert asked.rooms.busy == 0
+
+
+async def test_a_file_that_was_replaced_while_it_was_read_is_read_where_it_is_now(asked, monkeypatch):
+    await asked.send(0, 5)
+    door, complete = asked.rooms.answers.door, asked.rooms.answers.door.sources
+    gone = iter([True, False, True, True])
+
+    def sources() -> QuerySources:
+        found = complete()
+        moved = replace(found.inferences, paths=tuple(p.with_suffix(".old") for p in found.inferences.paths))
+        return replace(found, inferences=moved) if next(gone) else found
+
+    monkeypatch.setattr(door, "sources", sources)
+    everything = {"select": [{"property": "age"}]}
+    assert len((await asked.http.post(QUERY, json=everything)).json()["query_result"]) == 5
+    reply = await asked.http.post(QUERY, json=everything)
+    assert (reply.status_code, "Retry-After" in reply.headers) == (503, True)
 
 
 async def test_pages_come_from_the_url(asked):

@@ -108,6 +108,16 @@ def test_groups_come_in_the_order_of_their_keys_and_nulls_last(rooms):
     assert [(row["state"], row["count"]) for row in rows] == [("a", 2), ("m", 1), ("z", 1), (None, 1)]
 
 
+def test_a_key_is_known_by_its_alias_and_by_its_name(rooms):
+    rooms.store([GOOD | {"state": state} for state in "bab"])
+    renamed = {"property": "state", "alias": "where"}
+    for key in ({"alias": "where"}, {"property": "state"}):
+        rows = rooms.ask(
+            renamed, COUNT, group_by=[key], order_by=[{"property": "state", "direction": "desc"}]
+        )
+        assert rows == [{"where": "b", "count": 2}, {"where": "a", "count": 1}]
+
+
 def test_a_sample_is_the_same_rows_every_time_and_says_its_share(rooms):
     rooms.store([GOOD for _ in range(4000)])
     one = rooms.answer(select=[{"property": "partner_inference_id"}], sample=0.25)

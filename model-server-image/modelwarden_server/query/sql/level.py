@@ -146,6 +146,9 @@ class SelectLevel:
         self._keys.append(key)
         same = Property(asked.name, "") if isinstance(asked, Property) else Alias(asked.name, "")
         self._key_of[same] = name
+        what = self._calls.get(asked.name)
+        if isinstance(asked, Alias) and isinstance(what, Property):
+            self._key_of.setdefault(Property(what.name, ""), name)
         self._known.pop(asked.name, None)
 
     def _rolled_up(self, rollup: str) -> Expression:
