@@ -184,5 +184,15 @@ def _example(value_type: ValueType, category: str) -> object:
             return True
         case ValueType.TIMESTAMP:
             return "2026-01-31T12:00:00Z"
+        case ValueType.TOKENS | ValueType.ARRAY_STRING:
+            return ["a", "b"]
+        case ValueType.TOKEN_LIKELIHOODS:
+            return [{"a": 0.75, "b": 0.25}]
+        case ValueType.RANKED_LIST:
+            return [{"item_id": "a", "score": 0.5}]
+        case ValueType.BOUNDING_BOX:
+            return [[0, 0.5, 10, 10, 20, 20]]
+        case ValueType.TIME_SERIES:
+            return [{"timestamp": "2026-01-31T12:00:00Z", "value": 0.5}]
         case _:
             return category
