@@ -17,7 +17,7 @@ from modelwarden_server.query.drift_answer import Sources, answer, files_of
 from modelwarden_server.query.folding import DEFAULT_PACE, Folder, Pace
 from modelwarden_server.query.request import parse_drift_query
 from modelwarden_server.query.scan import Deadline
-from modelwarden_server.schema.compiled import INSTANT, compile_schema
+from modelwarden_server.schema.compiled import EVENT_TIME, INSTANT, compile_schema
 from modelwarden_server.store.delta import AppendTable
 
 IDENTITY = CellIdentity.model_validate(
@@ -88,7 +88,8 @@ def inferences(data: pa.Table, seconds: np.ndarray, first_id: int = 0) -> pa.Tab
 def profile_of(data: pa.Table, content_hash: str = "c" * 64) -> ReferenceProfile:
     """The profile of these rows as a Job would make it."""
     columns = tuple(profile_column(c, lambda c=c: data.column(c.name).chunks) for c in COLUMNS)
-    relations = relate(columns, data.num_rows, lambda: data.to_batches(max_chunksize=10_000))
+    times = EVENT_TIME if EVENT_TIME in data.column_names else None
+    relations = relate(columns, data.num_rows, lambda: data.to_batches(max_chunksize=10_000), times)
     return ReferenceProfile(content_hash, data.num_rows, columns, relations)
 
 
@@ -125,6 +126,9 @@ class QueryRooms:
     def compare_with(self, reference: pa.Table, name: str = "a" * 64) -> ReferenceProfile:
         """A profile becomes the one to compare with; waits until its partials are live."""
         profile = profile_of(reference)
+        if EVENT_TIME not in reference.column_names:
+            unknown = pa.nulls(reference.num_rows, INSTANT)
+            reference = reference.append_column(EVENT_TIME, unknown)
         self.reference.append(reference.select(self.reference.schema.names), {})
         self.profiles.known[name] = profile
         self.profiles.name = name

@@ -68,6 +68,15 @@ LIMITS = LimitSettings(
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
+def padded(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows with every column of the table, nothing in those that are not there."""
+    columns = {name: rows.column(name) for name in rows.column_names}
+    return pa.table(
+        [columns[f.name].cast(f.type) if f.name in columns else pa.nulls(len(rows), f.type) for f in schema],
+        schema=schema,
+    )
+
+
 def frame(rows: int = 3, **columns: object) -> pa.Table:
     """Good reference rows; columns may be replaced, None takes one away."""
     plain: dict[str, object] = {

@@ -29,6 +29,7 @@ LEAST_STRENGTH: Final = 0.12
 LEAST_CHANGE: Final = 0.05
 _ROUNDS: Final = 200
 _CLOSE: Final = 1e-9
+_LEAST_EXPECTED: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +117,21 @@ def pair_change(pair: Pair, base: Shares, target: Shares) -> PairChange | None:
     expected = fitted(shares, found.sum(axis=1) / n, found.sum(axis=0) / n)
     change = float(np.abs(found / n - expected).sum()) / 2
     rows = 1.0 / (1.0 / n + 1.0 / m)
-    known = expected * rows >= 1.0
-    statistic = rows * float(((found / n - expected)[known] ** 2 / expected[known]).sum())
-    full = (int((found.sum(axis=1) > 0).sum()) - 1) * (int((found.sum(axis=0) > 0).sum()) - 1)
-    degrees = min(full, int(known.sum()) - 1)
-    p = chi_square_tail(statistic, degrees) if degrees > 0 else 1.0
+    p = _p_value(expected, found / n, rows)
     return PairChange(pair.one, pair.other, change, p, int(n))
+
+
+def _p_value(expected: Shares, found: Shares, rows: float) -> float:
+    """χ² over the places where at least five rows are expected, the others as one place (Cochran)."""
+    thin = expected * rows < _LEAST_EXPECTED
+    wanted = np.append(expected[~thin], expected[thin].sum())
+    have = np.append(found[~thin], found[thin].sum())
+    full = (int((found.sum(axis=1) > 0).sum()) - 1) * (int((found.sum(axis=0) > 0).sum()) - 1)
+    used = wanted * rows >= _LEAST_EXPECTED
+    degrees = min(full, int(used.sum()) - 1)
+    if degrees < 1:
+        return 1.0
+    return chi_square_tail(rows * float(((have - wanted)[used] ** 2 / wanted[used]).sum()), degrees)
 
 
 def _ratio(wanted: Shares, have: Shares) -> Shares:

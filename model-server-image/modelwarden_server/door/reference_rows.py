@@ -15,7 +15,7 @@ import pyarrow as pa
 from modelwarden.resources.attributes import RESERVED_NAMES
 from modelwarden.resources.cell import LimitSettings
 from modelwarden_server.door.file_images import FileImages
-from modelwarden_server.door.json_pieces import json_pieces
+from modelwarden_server.door.json_pieces import LONGEST_ROW, json_pieces
 from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.parquet_pieces import (
     PARQUET_MAGIC,
@@ -23,8 +23,9 @@ from modelwarden_server.door.parquet_pieces import (
     ParquetPieces,
     UnreadableFileError,
 )
-from modelwarden_server.schema.casts import cast_column, takes, wanted
-from modelwarden_server.schema.compiled import Column, CompiledSchema
+from modelwarden_server.schema.casts import cast_column, is_instant, takes, to_instant, wanted
+from modelwarden_server.schema.compiled import EVENT_TIME, INSTANT, Column, CompiledSchema
+from modelwarden_server.schema.instants import instant
 from modelwarden_server.schema.jsonlist import elements
 from modelwarden_server.schema.parsed import BodyError
 from modelwarden_server.schema.values import ValueProblem, take_value
@@ -73,10 +74,11 @@ class ReferenceRules:
 
 
 def reference_schema(schema: CompiledSchema) -> pa.Schema:
-    """Columns of a reference table: inputs, other data, predictions and ground truth,
-    without implicit ones.
+    """Columns of a reference table: inputs, other data, predictions and ground truth, without implicit ones;
+    then when each row happened, as far as the files say: seasons are learnt from that.
     """
-    return pa.schema([pa.field(c.name, c.type) for c in (*schema.data, *schema.truth)])
+    columns = [pa.field(c.name, c.type) for c in (*schema.data, *schema.truth)]
+    return pa.schema([*columns, pa.field(EVENT_TIME, INSTANT)])
 
 
 def read_reference(
@@ -103,7 +105,9 @@ def _parquet(file: ReceivedFile, rules: ReferenceRules, told: ReferenceRows) -> 
     limits = ParquetLimits(sizes.max_columns, sizes.max_row_groups, sizes.max_decompressed_bytes)
     source = ParquetPieces(file.content, (_NESTED,), limits)
     told.ignored = _check_columns(source.schema, rules)
-    for batch in source.pieces([column.name for column in rules.columns]):
+    timed = EVENT_TIME in source.schema.names and _tells_time(source.schema.field(EVENT_TIME).type)
+    names = [column.name for column in rules.columns]
+    for batch in source.pieces([*names, EVENT_TIME] if timed else names):
         yield _good_rows(batch, rules, told)
 
 
@@ -133,8 +137,26 @@ def _good_rows(batch: pa.RecordBatch, rules: ReferenceRules, told: ReferenceRows
         for row, why in wrong.items():
             reasons.setdefault(row, _reason(column.name, why))
         arrays.append(values)
+    arrays.append(_times(batch))
     rows = pa.record_batch(arrays, schema=reference_schema(rules.schema))
     return _without_bad(rows, reasons, rules, told)
+
+
+def _tells_time(kind: pa.DataType) -> bool:
+    return is_instant(kind) or bool(pa.types.is_timestamp(kind))
+
+
+def _times(batch: pa.RecordBatch) -> pa.Array:
+    """When the rows happened. A time that cannot be read costs the season, not the row: nothing else needs
+    it. Times without a zone, as frames have them, are UTC: a season does not ask.
+    """
+    place = batch.schema.get_field_index(EVENT_TIME)
+    if place < 0:
+        return pa.nulls(batch.num_rows, INSTANT)
+    given = batch.column(place)
+    if pa.types.is_timestamp(given.type) and given.type.tz is None:
+        given = given.cast(pa.timestamp(given.type.unit, "UTC"))
+    return to_instant(given)[0]
 
 
 def _without_bad(
@@ -162,7 +184,7 @@ def _without_bad(
 
 
 def _json(file: ReceivedFile, rules: ReferenceRules, told: ReferenceRows) -> Iterator[pa.RecordBatch]:
-    for body in json_pieces(file.content, rules.sizes.max_body_bytes):
+    for body in json_pieces(file.content, min(rules.sizes.max_body_bytes, LONGEST_ROW)):
         found = elements(body)
         try:
             while rows := list(islice(found, ROWS_AT_ONCE)):
@@ -184,10 +206,9 @@ def _json_rows(rows: Sequence[Any], rules: ReferenceRules, told: ReferenceRows) 
             kept.append(_json_row(row, rules))
         except ValueProblem as problem:
             reasons[place] = str(problem)
-            kept.append([None] * len(rules.columns))
-    columns = [
-        pa.array(values, c.type) for values, c in zip(zip(*kept, strict=True), rules.columns, strict=True)
-    ]
+            kept.append([None] * (len(rules.columns) + 1))
+    types = [*(c.type for c in rules.columns), INSTANT]
+    columns = [pa.array(values, kind) for values, kind in zip(zip(*kept, strict=True), types, strict=True)]
     batch = pa.record_batch(columns, schema=reference_schema(rules.schema))
     return _without_bad(batch, reasons, rules, told)
 
@@ -204,7 +225,8 @@ def _json_row(row: Any, rules: ReferenceRules) -> list[Any]:
             values.append(take_value(flat[column.name], column, rules.longest))
         except ValueProblem as problem:
             raise ValueProblem(_reason(column.name, str(problem))) from None
-    return values
+    time = flat.get(EVENT_TIME)
+    return [*values, instant(time) if isinstance(time, str) else None]
 
 
 def _reason(name: str, why: str) -> str:

@@ -99,7 +99,7 @@ def profile_files(
         profiles.append(profile_column(column, source))
         if number % _TELL_EVERY == 0:
             tell("progress", columns=number, of=len(columns))
-    times = EVENT_TIME if all(EVENT_TIME in pq.read_schema(file).names for file in files) else None
+    times = EVENT_TIME if files and all(map(_timed, files)) else None
     relations = relate(profiles, rows, lambda: _rows(files, [c.name for c in columns], times), times)
     return ReferenceProfile(content_hash, rows, tuple(profiles), relations)
 
@@ -131,6 +131,16 @@ def _rows(files: Sequence[Path], names: Sequence[str], times: str | None) -> Ite
     for file in files:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=1 << 20) as parquet:
             yield from parquet.iter_batches(batch_size=_ROWS_IN_A_PASS, columns=columns)
+
+
+def _timed(file: Path) -> bool:
+    """Whether every row of the file says when it happened."""
+    metadata = pq.read_metadata(file)
+    names = metadata.schema.to_arrow_schema().names
+    if EVENT_TIME not in names:
+        return False
+    groups = (metadata.row_group(n).column(names.index(EVENT_TIME)) for n in range(metadata.num_row_groups))
+    return all(g.statistics is not None and g.statistics.null_count == 0 for g in groups)
 
 
 def _column(files: Sequence[Path], name: str) -> Iterator[pa.Array]:

@@ -298,7 +298,7 @@ WRONG = {
         },
         "inference_timestamp",
     ),
-    "a time filter on the reference": (
+    "a time filter on a reference that does not say when its rows happened": (
         {
             "properties": ["age"],
             "base": {
@@ -308,7 +308,7 @@ WRONG = {
                 ],
             },
         },
-        "base.filter[0].property",
+        "without values in the base",
     ),
     "an injection": (
         {

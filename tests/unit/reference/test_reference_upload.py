@@ -6,7 +6,9 @@ import shutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reference_rooms import PATH, START, client_of, frame, open_rooms, parquet
+from reference_rooms import PATH, START, client_of, frame, open_rooms, padded, parquet
+
+START_2026 = 1_767_225_600
 
 
 async def upload(client, *contents, part="reference_data", **query):
@@ -277,7 +279,7 @@ async def test_a_new_process_finds_everything_and_no_leftovers(rooms, client, tm
     await upload(client, parquet(frame(5)))
     await upload(client, parquet(frame(6)), dataset="other")
     await close(client, 6, dataset="other")
-    staged = rooms.store.stage("default", frame(9).cast(rooms.store.schema).to_batches())
+    staged = rooms.store.stage("default", padded(frame(9), rooms.store.schema).to_batches())
     (tmp_path / "uploads" / "upload-half").write_bytes(b"PAR1")
     again = open_rooms(tmp_path)
     assert {d.name: (d.state, d.records) for d in again.store.all()} == {
@@ -295,7 +297,7 @@ async def test_a_new_process_finds_everything_and_no_leftovers(rooms, client, tm
 def test_equal_contents_have_equal_hashes_and_others_have_not(tmp_path):
     def closed(name: str, rows: int) -> str | None:
         store = open_rooms(tmp_path / name).store
-        file = store.stage("a", frame(rows).cast(store.schema).to_batches())
+        file = store.stage("a", padded(frame(rows), store.schema).to_batches())
         from modelwarden_server.store.reference import Upload
 
         store.commit("a", [Upload(name, file)])
@@ -318,3 +320,21 @@ async def test_files_that_may_not_be_on_the_disk_are_not_acknowledged_and_end_th
     answer = await upload(client, parquet(frame(4)))
     assert answer.status_code == 503
     assert "Input/output error" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        (["2026-01-01T00:00:00Z", "2026-01-02T00:00:00+01:00"], [START_2026, START_2026 + 23 * 3600]),
+        (["2026-01-01T00:00:00Z", "yesterday"], [START_2026, None]),
+        (pa.array([START_2026, START_2026 + 1], pa.timestamp("s")), [START_2026, START_2026 + 1]),
+        (pa.array([7, 8]), [None, None]),
+    ],
+)
+async def test_reference_rows_may_say_when_they_happened(rooms, client, times, kept):
+    table = frame(2).append_column("inference_timestamp", times if isinstance(times, pa.Array) else [times])
+    assert (await upload(client, parquet(table))).json()["counts"]["success"] == 2
+    await close(client, 2)
+    (file,) = rooms.store.get("default").files
+    found = pq.read_table(rooms.store.path("default", file.name)).column("inference_timestamp")
+    assert [t if t is None else int(t.timestamp()) for t in found.to_pylist()] == kept
