@@ -155,5 +155,13 @@ def with_times(table: pa.Table) -> pa.Table:
     )
 
 
+def known_after(stamps: pa.ChunkedArray, months: int) -> pa.Array:
+    """When what became of people is known: all of a calendar month at once, so many months after it ended."""
+    month = stamps.to_numpy().astype("datetime64[M]")
+    return pa.array(
+        (month + 1 + months).astype("datetime64[us]").astype("int64"), pa.timestamp("us", tz="UTC")
+    )
+
+
 def _microseconds(year: int) -> int:
     return int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000

@@ -16,13 +16,13 @@ class ReplayDisplay:
 
     Args:
         console: where; bars are drawn only if it is a terminal.
-        total: rows to be sent in all.
+        total: rows and labels to be sent in all.
     """
 
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total, self._done = console, total, 0
         self._bars: tuple[Progress, TaskID, TaskID] | None = None
-        self._year, self._year_rows, self._year_began = "", 0, 0.0
+        self._year, self._year_rows, self._year_labels, self._year_began = "", 0, 0, 0.0
 
     @contextlib.contextmanager
     def shown(self) -> Iterator["ReplayDisplay"]:
@@ -46,24 +46,35 @@ class ReplayDisplay:
         """A month of so many rows begins; named 2016-01."""
         if name[:4] != self._year:
             self._end_year()
-            self._year, self._year_rows, self._year_began = name[:4], 0, time.monotonic()
+            self._year, self._year_began = name[:4], time.monotonic()
+            self._year_rows = self._year_labels = 0
         if self._bars:
             live, _, month = self._bars
             live.reset(month, total=rows, description=f"{name}     ")
 
     def sent(self, rows: int) -> None:
-        """So many more rows were answered."""
-        self._done += rows
+        """So many more rows of the month were answered."""
         self._year_rows += rows
+        self._advance(rows)
         if self._bars:
-            live, every, month = self._bars
-            live.advance(every, rows)
+            live, _, month = self._bars
             live.advance(month, rows)
+
+    def labelled(self, labels: int) -> None:
+        """So many more labels of earlier months were answered."""
+        self._year_labels += labels
+        self._advance(labels)
+
+    def _advance(self, more: int) -> None:
+        self._done += more
+        if self._bars:
+            live, every, _ = self._bars
+            live.advance(every, more)
 
     def _end_year(self) -> None:
         if self._year:
-            rate = self._year_rows / max(time.monotonic() - self._year_began, 1e-3)
-            self._console.print(
-                f"    {self._year}: {self._year_rows:,} rows, {rate:,.0f} a second", highlight=False
-            )
+            sent = self._year_rows + self._year_labels
+            rate = sent / max(time.monotonic() - self._year_began, 1e-3)
+            told = f"{self._year_rows:,} rows and {self._year_labels:,} late labels, {rate:,.0f} a second"
+            self._console.print(f"    {self._year}: {told}", highlight=False)
             self._year = ""

@@ -1,5 +1,5 @@
-"""The story itself, in one cell: the reference goes up and is closed, the years are replayed, then it is
-asked what it saw.
+"""The story itself, in one cell: the reference goes up and is closed, the years are replayed with labels that
+come months later, then it is asked what it saw.
 
 The tests tell the same story with fewer people.
 
@@ -23,21 +23,36 @@ SETTLE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
+class Passage:
+    """How many were counted at each point of the way."""
+
+    sent: int
+    acknowledged: int
+    rejected: int
+    stored: int
+    """Read from the Delta table by the witness."""
+    distinct_ids: int
+
+    @property
+    def all_there(self) -> bool:
+        """Whether all that was sent was acknowledged and is in the table, and once."""
+        return self.sent == self.acknowledged == self.stored == self.distinct_ids
+
+
+@dataclass(frozen=True)
 class Counts:
     """Rows at each point of their way."""
 
     reference: int
-    sent: int
-    acknowledged: int
-    stored: int
-    """Read from the Delta table by the witness."""
-    distinct_ids: int
-    rejected: int
+    rows: Passage
+    labels: Passage
+    labels_to_come: int
+    """Labels that become known only after the story's end."""
 
     @property
     def all_there(self) -> bool:
-        """Whether every row that was sent was acknowledged and is in the table, and once."""
-        return self.sent == self.acknowledged == self.stored == self.distinct_ids
+        """Whether every row and every label is where it must be."""
+        return self.rows.all_there and self.labels.all_there
 
 
 @dataclass(frozen=True)
@@ -47,8 +62,16 @@ class Told:
     counts: Counts
     scores: pd.DataFrame
     """PSI: a row a month, a column a feature."""
-    rows_by_month: dict[pd.Timestamp, int]
+    labelled: pd.DataFrame
+    """A row a month: `rows`, the share of them that has a label (`labelled`), the AUC of those (`auc`)."""
     tables: Path
+
+
+@dataclass(frozen=True)
+class _Replayed:
+    rows: SendReport
+    labels: SendReport
+    months: list[replay.Month]
 
 
 def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> Told:
@@ -57,46 +80,64 @@ def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> T
     with reporter.step(f"Upload {story.reference.num_rows:,} people of 2015 as the reference"):
         reference_rows = replay.upload_reference(cell, story.reference, DATASET)
     model.close_reference(reference_rows)
-    sent, monthly = _replay(cell, story)
-    with reporter.step("The writer moves the last rows from the log to the table") as step:
+    sent = _replay(cell, story)
+    with reporter.step("The writer moves the last rows and labels from the log to the tables") as step:
         wait_for(
-            "all rows are stored",
-            lambda: _settled(cell, sent.acknowledged),
+            "all rows and labels are stored",
+            lambda: _settled(cell, sent),
             Waiting(SETTLE_SECONDS, every=0.25, heard=lambda now: step.advance(0, None, now)),
         )
     tables = tables_folder(model.cluster, model.namespace, MODEL, folder)
-    with reporter.step("Count the rows by reading the Delta table, without our own code"):
-        counted = delta_reader.count(tables / "inferences")
-    counts = Counts(
-        reference=reference_rows,
-        sent=sent.sent,
-        acknowledged=sent.acknowledged,
-        stored=counted.rows,
-        distinct_ids=counted.distinct_ids,
-        rejected=len(sent.refused),
-    )
-    with reporter.step("Ask for the drift of every month"):
-        scores = ask_drift(cell, expected_months=len(monthly))
-    rows_by_month = {pd.Timestamp(month.start): month.rows.num_rows for month in monthly}
-    return Told(counts, scores, rows_by_month, tables)
+    with reporter.step("Count rows and labels by reading the Delta tables, without our own code"):
+        rows = _passage(sent.rows, delta_reader.count(tables / "inferences"))
+        labels = _passage(sent.labels, delta_reader.count(tables / "ground_truth"))
+    counts = Counts(reference_rows, rows, labels, story.labels.num_rows - labels.sent)
+    with reporter.step("Ask for the drift of every month, and how right the model was"):
+        scores = ask_drift(cell, expected_months=len(sent.months))
+        labelled = ask_labels(cell)
+    return Told(counts, scores, labelled, tables)
 
 
-def _replay(cell: Cell, story: train.Story) -> tuple[SendReport, list[replay.Month]]:
+def _passage(sent: SendReport, counted: delta_reader.TableCount) -> Passage:
+    return Passage(sent.sent, sent.acknowledged, len(sent.refused), counted.rows, counted.distinct_ids)
+
+
+def _replay(cell: Cell, story: train.Story) -> _Replayed:
     console = Console(stderr=True)
-    total = SendReport()
+    rows, labels, before = SendReport(), SendReport(), None
     monthly = list(replay.months(story.replay))
     console.print(f"==> Replay {story.replay.num_rows:,} people, month by month, as they would have arrived")
-    with ReplayDisplay(console, story.replay.num_rows).shown() as display:
+    due = replay.known_by(story.labels, None, monthly[-1].end).num_rows
+    with ReplayDisplay(console, story.replay.num_rows + due).shown() as display:
         for month in monthly:
             display.month(month.name, month.rows.num_rows)
-            total += replay.send_month(cell, month, lambda answered: display.sent(answered.sent))
-    return total, monthly
+            rows += replay.send_month(cell, month, lambda answered: display.sent(answered.sent))
+            known = replay.known_by(story.labels, before, month.end)
+            labels += replay.send_labels(cell, known, lambda answered: display.labelled(answered.sent))
+            before = month.end
+    return _Replayed(rows, labels, monthly)
 
 
-def _settled(cell: Cell, acknowledged: int) -> tuple[bool, str]:
+def _settled(cell: Cell, sent: _Replayed) -> tuple[bool, str]:
     rows = cell.status()["rows"]
-    done = rows["waiting"] == 0 and rows["stored"] == acknowledged
-    return done, f"{rows['stored']:,} of {acknowledged:,} stored, {rows['waiting']:,} waiting"
+    labels = rows["labels"]
+    done = rows["waiting"] == 0 and rows["stored"] == sent.rows.acknowledged
+    settled = labels["waiting"] == 0 and labels["stored"] == sent.labels.acknowledged
+    said = f"{rows['stored']:,} of {sent.rows.acknowledged:,} rows stored, {labels['stored']:,} of "
+    return done and settled, said + f"{sent.labels.acknowledged:,} labels"
+
+
+def ask_labels(cell: Cell) -> pd.DataFrame:
+    """By month: rows, the share of them that has a label by now, and the area under the curve of those."""
+    known = {"property": data.LABEL, "comparator": "NotNull", "value": ""}
+    select = [
+        {"function": "count", "alias": "rows"},
+        {"function": "rate", "alias": "labelled", "parameters": known},
+        {"function": "auc", "alias": "auc"},
+    ]
+    found = cell.query({"select": select, "rollup": "month"})
+    found["month"] = pd.to_datetime(found.pop("rollup"), utc=True)
+    return found.set_index("month").sort_index().astype({"auc": "float64"})
 
 
 def ask_drift(cell: Cell, expected_months: int) -> pd.DataFrame:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from examples.census import data
 
 PREDICTION = "employed_probability"
+LABEL_DELAY_MONTHS = 3
 AGE_BAND_YEARS = 5
 
 
@@ -69,6 +70,8 @@ class Story:
     """2016 to 2018 in order of time: id, time, inputs, protected attributes, prediction. No labels: they
     are not known yet.
     """
+    labels: pa.Table
+    """The same people in the same order: id, the time when the label becomes known, the label."""
 
 
 def split(year_2015: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -108,6 +111,7 @@ def story(cache: Path) -> Story:
         model=LinearModel.from_json((folder / "model.json").read_text()),
         reference=pq.read_table(folder / "reference.parquet"),
         replay=pq.read_table(folder / "replay.parquet"),
+        labels=pq.read_table(folder / "labels.parquet"),
     )
 
 
@@ -117,6 +121,7 @@ def _keep(made: Story, folder: Path) -> None:
     (unfinished / "model.json").write_text(made.model.to_json())
     pq.write_table(made.reference, unfinished / "reference.parquet")
     pq.write_table(made.replay, unfinished / "replay.parquet")
+    pq.write_table(made.labels, unfinished / "labels.parquet")
     try:
         unfinished.replace(folder)
     except OSError:
@@ -138,6 +143,23 @@ def tell(census: data.Census) -> Story:
         model=model,
         reference=reference.select([*sent, data.LABEL]),
         replay=replay.select(["partner_inference_id", "inference_timestamp", *sent]),
+        labels=labels_of(replay, census.later_labels),
+    )
+
+
+def labels_of(replay: pa.Table, later_labels: pa.Table) -> pa.Table:
+    """The labels of the people to be replayed, a row a person in their order. Both tables must be in id
+    order.
+    """
+    if not replay.column("id").equals(later_labels.column("id")):
+        raise ValueError("the labels are not those of the people who are replayed")
+    known = data.known_after(replay.column("inference_timestamp"), LABEL_DELAY_MONTHS)
+    return pa.table(
+        {
+            "partner_inference_id": replay.column("partner_inference_id"),
+            "ground_truth_timestamp": known,
+            data.LABEL: later_labels.column(data.LABEL),
+        }
     )
 
 

@@ -76,11 +76,13 @@ class WatchedModel:
             waiting = Waiting(PROFILE_SECONDS, heard=lambda now: step.advance(0, None, now))
             wait_for("the reference is profiled", lambda: condition(self.dataset(), "Ready"), waiting)
 
-    def wait_for_rows(self, acknowledged: int) -> None:
-        """Waits until the status tells of so many rows, all of them stored, and judges the newest window."""
+    def wait_for_rows(self, acknowledged: int, labels: int) -> None:
+        """Waits until the status tells of so many rows and labels, all of them stored, and judges the newest
+        window.
+        """
         with self.reporter.step("The status catches up") as step:
             waiting = Waiting(STATUS_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
-            wait_for("the status tells of all rows", lambda: self._told(acknowledged), waiting)
+            wait_for("the status tells of all rows", lambda: self._told(acknowledged, labels), waiting)
 
     def delete(self) -> None:
         """Deletes both objects and waits until they are gone; the claim stays (Retain)."""
@@ -90,13 +92,18 @@ class WatchedModel:
                     "delete", kind, name, "--namespace", self.namespace, "--wait", seconds=DELETE_SECONDS
                 )
 
-    def _told(self, acknowledged: int) -> tuple[bool, str]:
+    def _told(self, acknowledged: int, labels: int) -> tuple[bool, str]:
         status = (self.model() or {}).get("status") or {}
         rows, drift = status.get("rows") or {}, status.get("drift") or {}
+        late = rows.get("labels") or {}
         stored, judged = rows.get("stored", 0), drift.get("windowEnd")
         all_stored = stored == rows.get("acknowledged") == acknowledged
-        said = f"{stored:,} of {acknowledged:,} rows stored, judged up to {judged}"
+        all_labels = late.get("stored") == late.get("acknowledged") == labels
+        said = (
+            f"{stored:,} of {acknowledged:,} rows and {late.get('stored', 0):,} of {labels:,} labels stored, "
+        )
+        said += f"judged up to {judged}"
         if not judged or drift.get("state") != "Ok":
             return False, said
         behind = datetime.fromisoformat(status["newestInference"]) - datetime.fromisoformat(judged)
-        return all_stored and behind < timedelta(days=1), said
+        return all_stored and all_labels and behind < timedelta(days=1), said

@@ -46,17 +46,31 @@ class Scene:
         return self.told.tables / "inferences"
 
     @property
+    def truth(self) -> Path:
+        return self.told.tables / "ground_truth"
+
+    @property
     def rows(self) -> int:
         return self.story.replay.num_rows
 
+    @property
+    def labels(self) -> int:
+        """Labels of November: those of December become known after the story."""
+        return self.told.counts.labels.sent
+
 
 def slice_of(story: train.Story) -> train.Story:
-    """5,000 people as the reference, and every other one of the two months between which the feed changes."""
+    """5,000 people as the reference, and every other one of the two months between which the feed changes;
+    labels become known one month after their month.
+    """
     stamps = story.replay.column("inference_timestamp")
     months = pc.strftime(pc.floor_temporal(stamps, unit="month"), format="%Y-%m")
-    chosen = story.replay.filter(pc.is_in(months, pa.array(["2017-11", "2017-12"])))
-    every_other = chosen.take(pa.array(range(0, chosen.num_rows, 2)))
-    return train.Story(story.model, story.reference.slice(0, REFERENCE_ROWS), every_other)
+    places = pc.indices_nonzero(pc.is_in(months, pa.array(["2017-11", "2017-12"])))[::2]
+    replay = story.replay.take(places)
+    labels = story.labels.take(places)
+    known = data.known_after(replay.column("inference_timestamp"), months=1)
+    labels = story.labels.take(places).set_column(1, "ground_truth_timestamp", known)
+    return train.Story(story.model, story.reference.slice(0, REFERENCE_ROWS), replay, labels)
 
 
 @pytest.fixture(scope="module")
@@ -72,16 +86,39 @@ def scene(
     url = cluster.reach(NAMESPACE, MODEL, 8080)
     with Cell(url, model.key(), model.model_id()) as cell:
         told = tell(model, cell, story, tmp_path_factory.mktemp("tables"))
-    model.wait_for_rows(told.counts.acknowledged)
+    model.wait_for_rows(told.counts.rows.acknowledged, told.counts.labels.acknowledged)
     return Scene(cluster, model, story, told)
 
 
 def test_every_acknowledged_row_is_in_the_table_once(scene: Scene) -> None:
     counts = scene.told.counts
-    assert counts.sent == scene.rows
-    assert counts.rejected == 0
+    assert counts.rows.sent == scene.rows
+    assert counts.rows.rejected == counts.labels.rejected == 0
     assert counts.all_there
     assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)
+
+
+def test_every_acknowledged_label_is_in_the_table_once_and_none_before_its_time(scene: Scene) -> None:
+    assert 0 < scene.labels < scene.rows
+    assert scene.told.counts.labels_to_come == scene.rows - scene.labels
+    assert delta_witness.count(scene.truth) == (scene.labels, scene.labels)
+    ((employed, matched),) = delta_witness.ask(
+        "SELECT sum(employed), count(*) FILTER (epoch(i.inference_timestamp) < 1512086400) FROM delta_scan(?) t "
+        "JOIN delta_scan(?) i USING (partner_inference_id)",
+        str(scene.truth),
+        str(scene.inferences),
+    )
+    known = scene.story.labels.slice(0, scene.labels).column(data.LABEL)
+    assert (employed, matched) == (pc.sum(known).as_py(), scene.labels)
+
+
+def test_the_months_show_which_labels_have_come_and_what_they_say(scene: Scene) -> None:
+    november, december = (scene.told.labelled.iloc[month] for month in (0, 1))
+    assert (november["rows"] + december["rows"], november["labelled"], december["labelled"]) == (
+        scene.rows, 1.0, 0.0,
+    )  # fmt: skip
+    assert 0.85 < november["auc"] < 0.95
+    assert december.isna()["auc"]
 
 
 def test_the_rows_in_the_table_are_the_rows_that_were_sent(scene: Scene) -> None:
@@ -104,6 +141,9 @@ def test_the_status_tells_the_truth_about_the_rows(scene: Scene) -> None:
     status = (scene.model.model() or {})["status"]
     assert status["rows"]["acknowledged"] == status["rows"]["stored"] == scene.rows
     assert status["rows"]["waiting"] == status["rows"]["rejected"] == status["rows"]["sampledOut"] == 0
+    assert status["rows"]["labels"] == {
+        "acknowledged": scene.labels, "stored": scene.labels, "waiting": 0,
+    }  # fmt: skip
     newest = pc.max(scene.story.replay.column("inference_timestamp")).as_py()
     assert abs(datetime.fromisoformat(status["newestInference"]) - newest) < timedelta(seconds=1)
     assert status["modelId"] == model_id(NAMESPACE, PARTNER_MODEL_ID)
@@ -144,6 +184,15 @@ def test_rows_sent_again_are_acknowledged_and_not_counted_again(scene: Scene) ->
     assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)
 
 
+def test_labels_sent_again_are_acknowledged_and_not_stored_again(scene: Scene) -> None:
+    with scene.cell() as cell:
+        again = cell.send_labels(scene.story.labels.slice(0, 1000))
+        assert (again.acknowledged, again.refused) == (1000, ())
+        counted = cell.status()["rows"]["labels"]
+        assert counted["acknowledged"] == counted["stored"] == scene.labels
+    assert delta_witness.count(scene.truth) == (scene.labels, scene.labels)
+
+
 def test_the_rows_survive_the_loss_of_the_pod(scene: Scene, kubectl: Kubectl) -> None:
     selector = ("--namespace", NAMESPACE, "--selector", f"modelwarden.dev/model={MODEL}")
     before = {pod["metadata"]["uid"] for pod in kubectl.list("pods", NAMESPACE)}
@@ -161,7 +210,7 @@ def test_a_deleted_and_reapplied_model_finds_its_rows(scene: Scene, kubectl: Kub
     assert scene.model.model_id() == identity
     _same_as_before(scene)
     scene.model.close_reference(REFERENCE_ROWS)
-    scene.model.wait_for_rows(scene.rows)
+    scene.model.wait_for_rows(scene.rows, scene.labels)
 
 
 def _another_ready(kubectl: Kubectl, before: set[str]) -> tuple[bool, str]:
@@ -179,6 +228,7 @@ def _same_as_before(scene: Scene) -> None:
     with scene.cell() as cell:
         rows = cell.status()["rows"]
         assert (rows["acknowledged"], rows["stored"]) == (scene.rows, scene.rows)
+        assert (rows["labels"]["acknowledged"], rows["labels"]["stored"]) == (scene.labels, scene.labels)
         scores = cell.drift(list(scene.told.scores.columns), rollup="month")
     assert scores.equals(scene.told.scores)
     assert delta_witness.count(scene.inferences) == (scene.rows, scene.rows)

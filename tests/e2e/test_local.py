@@ -1,5 +1,8 @@
-"""`modelwarden local` as a person runs it: the census YAML in a folder, a reference file, rows by command."""
+"""`modelwarden local` as a person runs it: the census YAML in a folder, a reference file, rows and late
+labels by command.
+"""
 
+import json
 import os
 import signal
 import socket
@@ -50,10 +53,12 @@ class Local:
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[Local]:
-    census = data.Census(people(4000, 2015), people(ROWS, 2016, first_id=4000), people(1, 2016))
+    later = people(ROWS, 2016, first_id=4000)
+    census = data.Census(people(4000, 2015), later, later.select(["id", data.LABEL]))
     story = train.tell(census)
     pq.write_table(story.reference, tmp_path / "reference.parquet")
     pq.write_table(story.replay, tmp_path / "inferences.parquet")
+    pq.write_table(story.labels, tmp_path / "labels.parquet")
     for name in ("model.yaml", "reference.yaml"):
         (tmp_path / name).write_text((HERE / name).read_text())
     with socket.socket() as free:
@@ -97,3 +102,10 @@ def test_a_folder_of_yaml_is_a_whole_cell(local: Local) -> None:
     again = local.run("send", str(local.folder / "inferences.parquet"))
     assert f"acknowledged {ROWS}, refused 0" in again.stdout
     assert f"{ROWS} acknowledged" in local.run("status").stdout, "sent twice, counted once"
+    late = local.run("labels", str(local.folder / "labels.parquet"))
+    assert late.stdout == f"sent {ROWS}, acknowledged {ROWS}, refused 0\n", late.stderr
+    file = local.run("send-file", str(local.folder / "labels.parquet"), "--labels")
+    assert file.stdout == f"read {ROWS}, acknowledged {ROWS}, refused 0\n", file.stderr
+    assert f"{ROWS} acknowledged: {ROWS} stored" in local.run("status").stdout
+    asked = local.run("query", '{"select": [{"function": "auc", "alias": "auc"}]}', "--json")
+    assert 0.8 < json.loads(asked.stdout)["auc"] <= 1, asked.stderr

@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import pandas as pd
@@ -13,10 +14,11 @@ from examples.census import demo, picture, watched_model
 from examples.census.kubectl import NotInTimeError, Waiting, condition, wait_for
 from examples.census.next_steps import next_steps
 from examples.census.report import Reach
-from examples.census.telling import Counts
+from examples.census.telling import Counts, Passage
 from testbed.errors import SetupError
 
-ALL_THERE = Counts(reference=10, sent=5, acknowledged=5, stored=5, distinct_ids=5, rejected=0)
+WHOLE = Passage(sent=5, acknowledged=5, rejected=0, stored=5, distinct_ids=5)
+ALL_THERE = Counts(reference=10, rows=WHOLE, labels=WHOLE, labels_to_come=2)
 
 
 @pytest.mark.parametrize(
@@ -47,11 +49,13 @@ def test_a_person_at_a_terminal_keeps_what_was_brought_up(
         {"acknowledged": 4, "stored": 4},
     ],
 )
-def test_a_row_that_is_not_where_it_must_be_fails_the_demo(
-    wrong: dict[str, int], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("of", ["rows", "labels"])
+def test_a_row_or_label_that_is_not_where_it_must_be_fails_the_demo(
+    wrong: dict[str, int], of: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert demo.verdict(ALL_THERE) == 0
-    assert demo.verdict(replace(ALL_THERE, **wrong)) == 1
+    missing: dict[str, Any] = {of: replace(WHOLE, **wrong)}
+    assert demo.verdict(replace(ALL_THERE, **missing)) == 1
     assert "error" in capsys.readouterr().err
 
 

@@ -16,11 +16,15 @@ SCORES = pd.DataFrame(
 )
 
 
+LABELLED = pd.DataFrame(
+    {"rows": [10, 20, 30], "labelled": [1.0, 0.5, 0.0], "auc": [0.9, 0.7, math.nan]}, index=SCORES.index
+)
+
+
 def test_each_window_names_what_drifted_the_worst_first() -> None:
-    rows = {SCORES.index[0]: 10, SCORES.index[1]: 20}
-    found = list(report.windows(SCORES.assign(worse=[0.0, 3.0, 0.0]), rows, 0.2))
+    found = list(report.windows(SCORES.assign(worse=[0.0, 3.0, 0.0]), LABELLED.iloc[:2], 0.2))
     assert [window.drifted for window in found] == [(), ("worse", "burst"), ("late",)]
-    assert [window.rows for window in found] == [10, 20, 0]
+    assert [(window.rows, window.labelled) for window in found] == [(10, 1.0), (20, 0.5), (0, 0.0)]
     assert (found[1].start, found[1].end) == ("2017-12-01T00:00:00+00:00", "2018-01-01T00:00:00+00:00")
 
 
@@ -41,6 +45,21 @@ def test_the_table_reads_without_colours() -> None:
     assert "▄" in rows[1]
 
 
+def test_the_labels_are_shown_as_far_as_they_have_come() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(report.label_table(LABELLED))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    share, curve = (next(line for line in shown.splitlines() if word in line) for word in ("with a", "AUC"))
+    assert share.split() == ["with", "a", "label", "█▄", "·", "0%", "2018-01", "0%"]
+    assert curve.split() == ["AUC", "of", "those", "█▁", "0.700", "2017-12", "0.700"]
+
+
+def test_without_any_label_there_is_nothing_to_be_right_about() -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(report.label_table(LABELLED.assign(labelled=0.0, auc=math.nan)))
+    assert "AUC" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_the_summary_holds_exactly_what_was_agreed_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     summary = report.Summary(
         model="employment",
@@ -50,7 +69,8 @@ def test_the_summary_holds_exactly_what_was_agreed_and_only_its_owner_reads_it(t
         acknowledged=2,
         stored=2,
         rejected=0,
-        windows=(report.Window("a", "b", 2, ("x",)),),
+        labels=report.Labels(2, 2, 2, 0, 1),
+        windows=(report.Window("a", "b", 2, 0.5, ("x",)),),
         features_drifted=("x",),
         seconds=1.5,
         reach=report.Reach("k", "u", "s", "t"),
@@ -59,8 +79,10 @@ def test_the_summary_holds_exactly_what_was_agreed_and_only_its_owner_reads_it(t
     summary.write(path)
     read = json.loads(path.read_text())
     assert set(read) == {
-        "model", "namespace", "reference_rows", "sent", "acknowledged", "stored", "rejected",
+        "model", "namespace", "reference_rows", "sent", "acknowledged", "stored", "rejected", "labels",
         "windows", "features_drifted", "seconds", "reach",
     }  # fmt: skip
+    assert set(read["labels"]) == {"sent", "acknowledged", "stored", "rejected", "to_come"}
+    assert set(read["windows"][0]) == {"start", "end", "rows", "labelled", "drifted"}
     assert set(read["reach"]) == {"kubeconfig", "url", "key", "tables"}
     assert path.stat().st_mode & 0o077 == 0

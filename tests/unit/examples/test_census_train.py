@@ -62,3 +62,5 @@ def test_labels_travel_with_the_reference_and_not_with_the_replay(story: train.S
     assert data.LABEL in story.reference.column_names
     assert data.LABEL not in story.replay.column_names
     assert {"partner_inference_id", "inference_timestamp"} <= set(story.replay.column_names)
+    assert story.labels.column_names == ["partner_inference_id", "ground_truth_timestamp", data.LABEL]
+    assert story.labels.column(0).equals(story.replay.column("partner_inference_id"))
