@@ -173,6 +173,17 @@ class Endpoint(ResourceModel):
     """Address of the model's API inside the cluster."""
 
 
+class LabelCounts(ResourceModel):
+    """What became of the labels: acknowledged = stored + on their way from the log to the table."""
+
+    acknowledged: Count = 0
+    """Labels that were answered with success and were new."""
+    stored: Count = 0
+    """Labels that are in the table."""
+    waiting: Count = 0
+    """Labels in the table whose inference has not come."""
+
+
 class RowCounts(ResourceModel):
     """What became of the rows. Acknowledged = stored + waiting + rejected later + left out by sampling."""
 
@@ -190,6 +201,8 @@ class RowCounts(ResourceModel):
     """Rows that were answered with an error, and so never acknowledged."""
     last_hour: Count = 0
     """Rows acknowledged in the last hour."""
+    labels: LabelCounts = LabelCounts()
+    """What became of the labels."""
 
 
 class DriftedAttribute(ResourceModel):

@@ -232,6 +232,13 @@ def test_the_last_known_facts_stay_while_the_store_is_silent() -> None:
     assert later.newest_inference == first.newest_inference
 
 
+def test_the_status_tells_of_labels_and_of_those_that_wait_for_their_inference() -> None:
+    labels = {"acknowledged": 9, "stored": 8, "waiting": 3, "repeated": 2, "sampled_out": 1}
+    told = status(report(rows={"acknowledged": 10, "stored": 10, "labels": labels})).rows
+    assert told is not None
+    assert (told.labels.acknowledged, told.labels.stored, told.labels.waiting) == (9, 8, 3)
+
+
 def test_a_transition_time_moves_only_with_its_status() -> None:
     first = status(report(newest_arrival=None))
     full, plan = settled(report(), status=first.model_dump(mode="json", by_alias=True))

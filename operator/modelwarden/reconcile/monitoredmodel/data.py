@@ -8,6 +8,7 @@ from modelwarden.resources.monitoredmodel import (
     ActiveReference,
     DriftedAttribute,
     DriftSummary,
+    LabelCounts,
     MonitoredModelSpec,
     RowCounts,
 )
@@ -136,8 +137,8 @@ def _worst_first(feature: FeatureDrift) -> tuple[float, str]:
 
 
 def rows_of(report: StatusReport) -> RowCounts:
-    """What became of the rows."""
-    rows = report.rows
+    """What became of the rows and of the labels."""
+    rows, labels = report.rows, report.rows.labels
     return RowCounts(
         acknowledged=rows.acknowledged,
         stored=rows.stored,
@@ -146,6 +147,7 @@ def rows_of(report: StatusReport) -> RowCounts:
         sampled_out=rows.sampled_out,
         refused=rows.refused,
         last_hour=rows.last_hour,
+        labels=LabelCounts(acknowledged=labels.acknowledged, stored=labels.stored, waiting=labels.waiting),
     )
 
 
