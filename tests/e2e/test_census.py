@@ -103,8 +103,8 @@ def test_every_acknowledged_label_is_in_the_table_once_and_none_before_its_time(
     assert scene.told.counts.labels_to_come == scene.rows - scene.labels
     assert delta_witness.count(scene.truth) == (scene.labels, scene.labels)
     ((employed, matched),) = delta_witness.ask(
-        "SELECT sum(employed), count(*) FILTER (epoch(i.inference_timestamp) < 1512086400) FROM delta_scan(?) t "
-        "JOIN delta_scan(?) i USING (partner_inference_id)",
+        "SELECT sum(employed), count(*) FILTER (epoch(i.inference_timestamp) < 1512086400) "
+        "FROM delta_scan(?) t JOIN delta_scan(?) i USING (partner_inference_id)",
         str(scene.truth),
         str(scene.inferences),
     )
