@@ -12,7 +12,7 @@ SHELL       := bash
 .DEFAULT_GOAL := help
 # Compiled once, not at each start of each process: a third of the unit tests' time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-long lint bench crds clean venv
+.PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-native test-long lint bench native crds clean venv
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -30,11 +30,17 @@ demo: $(READY) ## a cluster, the operator and the census story, start to end
 demo-down: $(READY) ## remove what make demo left running
 	@$(PY) -m examples.census.demo --down
 
-test: lint test-unit test-chart test-api test-faults test-e2e ## everything CI runs
+test: lint test-unit test-native test-chart test-api test-faults test-e2e ## everything CI runs
 
 test-unit: $(READY) ## pure tests, under a minute
 	@echo "==> unit tests"
 	@$(PYTEST) tests/unit -q --numprocesses auto
+
+test-native: $(READY) ## the compiled parser against the others (needs cargo, else left out)
+	@if command -v cargo >/dev/null; then \
+		echo "==> tests of the compiled parser"; \
+		PYTHONPATH=$$($(PY) -m testbed native --unpacked) $(PYTEST) tests/native -q --numprocesses auto; \
+	else echo "==> tests of the compiled parser: left out, there is no cargo here"; fi
 
 test-chart: $(READY) ## render and check the Helm chart
 	@echo "==> chart tests"
@@ -68,9 +74,12 @@ lint: $(READY) ## ruff, mypy --strict, the layers, generated files
 bench: $(READY) ## our figures and the peers', in one run; ONLY=name for one item
 	@$(PY) -m benchmarks $(if $(ONLY),--only $(ONLY))
 
+native: $(READY) ## build the compiled parser and install it into .venv (needs cargo)
+	@$(PY) -m testbed native
+
 crds: $(READY) ## write crds/ and the chart's copies from the resource models
 	@$(PY) -m modelwarden.crdgen
 
 clean: ## remove what the targets made here (the shared cache of built binaries stays)
 	@if [ -x $(PY) ]; then $(PY) -m testbed down --all || true; fi
-	@rm -rf $(VENV) .demo .testbed .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	@rm -rf native/dist native/Cargo.lock $(VENV) .demo .testbed .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from testbed import images
+from testbed import images, native
 from testbed.apiserver import ApiServer
 from testbed.binaries import kubeconform, kubernetes
 from testbed.cluster import Cluster, find_cluster, open_cluster, remove_cluster
@@ -73,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     reach.add_argument("port", type=int)
     volumes = cluster_command("volumes", "the pool of local volumes and who holds them", _volumes)
     volumes.add_argument("--recycle", action="store_true", help="empty what is released now")
+    compiled = command("native", "build the compiled parser and install it here (needs cargo)", _native)
+    compiled.add_argument(
+        "--unpacked", action="store_true", help="only print a folder for PYTHONPATH with it"
+    )
     command("bin", "print the folder with kubectl, helm and kubeconform", _bin)
     return root
 
@@ -162,6 +166,10 @@ def _volumes(arguments: argparse.Namespace, reporter: ConsoleReporter) -> None:
             print(f"{name}: emptied and offered again")
     for line in cluster.volumes():
         print(line)
+
+
+def _native(arguments: argparse.Namespace, reporter: ConsoleReporter) -> None:
+    print(native.unpacked(reporter) if arguments.unpacked else native.install(reporter))
 
 
 def _bin(_: argparse.Namespace, reporter: ConsoleReporter) -> None:

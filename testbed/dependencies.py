@@ -1,7 +1,8 @@
 """The dependency layers of our images, built by buildah and kept until something in them changes.
 
 For machines without Docker. What is kept goes by the instructions of the Dockerfile, the extra of
-pyproject.toml, and the versions in constraints.txt of those packages that are really installed.
+pyproject.toml, the compiled parser if one was built, and the versions in constraints.txt of those packages
+that are really installed.
 """
 
 import contextlib
@@ -81,6 +82,7 @@ class Dependencies:
             with build_secrets(work, pip_settings()) as secrets:
                 bud = [*buildah, "bud", "--isolation=chroot", "--network=host", "--layers=false", *secrets]
                 bud += [f"--target={DEPENDENCIES}", f"--tag={name}", f"--file={self.dockerfile.path}"]
+                bud += self.dockerfile.build_arguments(self.project)
                 shown.run([*bud, f"--build-arg=BASE_IMAGE={pulled}", str(self.project)], folder=work)
             shown.run([*buildah, "push", "--quiet", "--format=oci", name, "oci:built:latest"], folder=work)
             return self.layout.adopt(built / "index.json", name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from testbed.cache import content_key
 from testbed.errors import SetupError
+from testbed.native import image_wheels
 
 DEPENDENCIES = "dependencies"
 
@@ -22,19 +23,32 @@ class Copy:
 
 @dataclass(frozen=True)
 class Dockerfile:
-    """`extra`: of pyproject.toml, what the dependencies are. `copies`: our code."""
+    """`extra`: of pyproject.toml, what the dependencies are. `copies`: our code. `native`: whether it takes
+    the compiled parser.
+    """
 
     path: Path
     text: str
     extra: str
     copies: tuple[Copy, ...]
+    native: bool
+
+    def wheels(self, project: Path) -> list[Path]:
+        """The wheel of the compiled parser that `make native` has left for images, if there is one."""
+        return image_wheels(project) if self.native else []
+
+    def build_arguments(self, project: Path) -> list[str]:
+        """Of `docker build` and of buildah alike."""
+        return [f"--build-arg=NATIVE={wheel.name}" for wheel in self.wheels(project)]
 
     def dependencies_key(self, project: Path) -> str:
-        """Changes with the instructions and with the extra; not with code, and not with versions."""
+        """Changes with the instructions, with the extra and with the compiled parser; not with code, and not
+        with versions.
+        """
         extras = tomllib.loads((project / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         before, _, _ = self.text.rpartition("\nFROM ")
         instructions = "\n".join(line for line in before.splitlines() if not line.lstrip().startswith("#"))
-        return content_key(instructions, "\n".join(extras[self.extra]))
+        return content_key(instructions, "\n".join(extras[self.extra]), *self.wheels(project))
 
 
 def parse(path: Path) -> Dockerfile:
@@ -61,7 +75,8 @@ def parse(path: Path) -> Dockerfile:
         raise SetupError(
             f"{path}: `ARG EXTRA=…` must name the extra of pyproject.toml with the dependencies."
         )
-    return Dockerfile(path, text, extra[1], tuple(copies))
+    native = re.search(r"^ARG NATIVE=$", text, re.MULTILINE) is not None
+    return Dockerfile(path, text, extra[1], tuple(copies), native)
 
 
 def code_files(project: Path, copies: tuple[Copy, ...]) -> dict[str, tuple[bytes, int]]:

@@ -139,6 +139,7 @@ def _docker_build(
         command = ["docker", "build", "--progress=plain", f"--file={dockerfile.path}", f"--tag={ref.name}"]
         command += [each for each in secrets if each.startswith("--secret")]
         command += [f"--build-arg=BASE_IMAGE={base}"] if base else []
+        command += dockerfile.build_arguments(project)
         with reporter.step(f"docker build {dockerfile.path.relative_to(project)}") as step:
             Shown(step, BUILD_LINES).run([*command, str(project)])
     return ref

@@ -56,7 +56,7 @@ impl<'a> Cursor<'a> {
     /// Passes `text` if it comes next.
     #[inline]
     pub fn passes_all(&mut self, text: &[u8]) -> bool {
-        let found = self.rest().starts_with(text);
+        let found = begins(self.rest(), text);
         if found {
             self.at += text.len();
         }
@@ -209,7 +209,7 @@ impl<'a> Cursor<'a> {
         let token = self.bytes.get(start..)?;
         let token = token.get(..LONGEST_NUMBER).unwrap_or(token);
         let (value, length) = fast_float2::parse_partial::<f64, _>(token).ok()?;
-        if length >= LONGEST_NUMBER || !value.is_finite() || token.get(..length)? == b"-0" {
+        if length >= LONGEST_NUMBER || !value.is_finite() || (value == 0.0 && token.get(..length)? == b"-0") {
             return None;
         }
         self.at = start + length;
@@ -237,17 +237,20 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub fn digits(&mut self) -> Option<i64> {
         let negative = self.passes(b'-');
-        let start = self.at;
         let mut sum: u64 = 0;
-        while self.peek().is_ascii_digit() {
-            if self.at - start == 19 {
-                return None;
+        let mut length = 0;
+        for byte in self.rest() {
+            let digit = byte.wrapping_sub(b'0');
+            if digit > 9 {
+                break;
             }
-            sum = sum * 10 + u64::from(self.peek() - b'0');
-            self.at += 1;
+            // Twenty digits may wrap; they are none.
+            sum = sum.wrapping_mul(10).wrapping_add(u64::from(digit));
+            length += 1;
         }
-        let leading = self.byte(start) == b'0' && (self.at - start > 1 || negative);
-        if self.at == start || leading || matches!(self.peek(), b'.' | b'e' | b'E') {
+        let leading = self.peek() == b'0' && (length > 1 || negative);
+        self.at += length;
+        if !(1..=19).contains(&length) || leading || matches!(self.peek(), b'.' | b'e' | b'E') {
             return None;
         }
         if negative { 0_i64.checked_sub_unsigned(sum) } else { i64::try_from(sum).ok() }
@@ -261,6 +264,23 @@ impl<'a> Cursor<'a> {
 
 fn token_is_float(token: &[u8]) -> bool {
     token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E'))
+}
+
+/// Whether `rest` begins with `text`; without a call for the lengths that keys have.
+#[inline]
+fn begins(rest: &[u8], text: &[u8]) -> bool {
+    let Some(head) = rest.get(..text.len()) else {
+        return false;
+    };
+    match text.len() {
+        8..=16 => {
+            head.first_chunk::<8>() == text.first_chunk() && head.last_chunk::<8>() == text.last_chunk()
+        }
+        17..=32 => {
+            head.first_chunk::<16>() == text.first_chunk() && head.last_chunk::<16>() == text.last_chunk()
+        }
+        _ => head == text,
+    }
 }
 
 /// Characters in valid UTF-8.

@@ -1,5 +1,5 @@
 //! Columns handed to Arrow without a copy, through its C data interface
-//! (https://arrow.apache.org/docs/format/CDataInterface.html). The only file with unsafe code.
+//! (<https://arrow.apache.org/docs/format/CDataInterface.html>). The only file with unsafe code.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;

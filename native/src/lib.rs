@@ -5,10 +5,12 @@ mod columns;
 mod cursor;
 mod export;
 mod instants;
+mod objects;
 mod rows;
 mod shape;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -20,7 +22,7 @@ use crate::shape::{Fields, Kind, Shape};
 
 /// Raised with any change of what is given or taken here, so that an old wheel is not used by new code.
 const INTERFACE: u32 = 1;
-/// Bodies up to this size are parsed without letting other threads run: waiting for one's turn again costs more.
+/// Smaller bodies are parsed without letting other threads run: to get one's turn again costs more.
 const INLINE_BYTES: usize = 64 << 10;
 
 type Attribute = (String, String, bool, bool);
@@ -29,6 +31,7 @@ type Attribute = (String, String, bool, bool);
 #[pyclass(frozen)]
 struct Parser {
     shape: Shape,
+    panics: AtomicUsize,
 }
 
 #[pymethods]
@@ -42,7 +45,16 @@ impl Parser {
         id_length: usize,
     ) -> PyResult<Self> {
         let (data, truth) = (fields(data)?, fields(truth)?);
-        Ok(Self { shape: Shape { data, truth, is_batch, text_length, id_length } })
+        Ok(Self {
+            shape: Shape { data, truth, is_batch, text_length, id_length },
+            panics: AtomicUsize::new(0),
+        })
+    }
+
+    /// How often a body was given up because of a mistake in here. Tests want none.
+    #[getter]
+    fn panics(&self) -> usize {
+        self.panics.load(Ordering::Relaxed)
     }
 
     /// The inferences of a body if all of them are good, else None.
@@ -82,7 +94,10 @@ impl Parser {
     /// A panic would be a mistake in here, not a reason to lose rows: the others parse the body then.
     fn parsed(&self, body: &[u8], bounds: &Bounds) -> Option<Parsed> {
         let parse = || rows::parse(body, &self.shape, bounds).map(|found| Parsed::of(found, bounds));
-        catch_unwind(AssertUnwindSafe(parse)).ok().flatten()
+        catch_unwind(AssertUnwindSafe(parse)).unwrap_or_else(|_| {
+            self.panics.fetch_add(1, Ordering::Relaxed);
+            None
+        })
     }
 }
 

@@ -4,7 +4,8 @@
 use crate::columns::Column;
 use crate::cursor::Cursor;
 use crate::instants::instant;
-use crate::shape::{Field, Fields, Kind, Shape};
+use crate::objects::Group;
+use crate::shape::Shape;
 
 const ID: u8 = 1;
 const TIME: u8 = 2;
@@ -232,110 +233,5 @@ fn id_text(cursor: &mut Cursor, data: &mut Vec<u8>, longest: usize) -> Option<()
     let start = cursor.place();
     cursor.digits()?;
     data.extend_from_slice(cursor.since(start));
-    Some(())
-}
-
-/// The attributes of one object a row.
-struct Group<'a> {
-    fields: &'a Fields,
-    columns: Vec<Column>,
-    /// The columns in the order of the last object's keys, where this one's are expected.
-    order: Vec<usize>,
-    length: usize,
-    text_length: usize,
-}
-
-impl<'a> Group<'a> {
-    fn of(fields: &'a Fields, text_length: usize) -> Self {
-        let order = (0..fields.all.len()).collect();
-        Self { fields, columns: fields.columns(), order, length: 0, text_length }
-    }
-
-    fn object(&mut self, cursor: &mut Cursor) -> Option<()> {
-        if !cursor.passes(b'{') {
-            return None;
-        }
-        cursor.blanks();
-        let mut keys = 0;
-        if !cursor.passes(b'}') {
-            loop {
-                let place = self.key(cursor, keys)?;
-                cursor.colon()?;
-                keys += 1;
-                let (field, column) = (self.fields.all.get(place)?, self.columns.get_mut(place)?);
-                // A second value of the same key: which one counts is left to the others.
-                if column.length != self.length {
-                    return None;
-                }
-                take(cursor, field, column, self.text_length)?;
-                if !cursor.goes_on(b'}')? {
-                    break;
-                }
-            }
-        }
-        self.length += 1;
-        if keys < self.columns.len() {
-            self.fill()?;
-        }
-        Some(())
-    }
-
-    /// The column of the next key.
-    #[inline]
-    fn key(&mut self, cursor: &mut Cursor, keys: usize) -> Option<usize> {
-        let expected = *self.order.get(keys)?;
-        if cursor.passes_all(&self.fields.all.get(expected)?.quoted) {
-            return Some(expected);
-        }
-        let place = self.fields.place(cursor.plain_text()?)?;
-        *self.order.get_mut(keys)? = place;
-        Some(place)
-    }
-
-    /// Missing values for keys that were left out and may be.
-    fn fill(&mut self) -> Option<()> {
-        for (field, column) in self.fields.all.iter().zip(&mut self.columns) {
-            if column.length < self.length {
-                if field.keyed {
-                    return None;
-                }
-                column.push_missing();
-            }
-        }
-        Some(())
-    }
-
-    /// Whether the last object has a value; if it has none, it is as if it had not come.
-    fn keep_if_valued(&mut self) -> bool {
-        let valued = self.columns.iter().any(|column| !column.last_is_missing());
-        if !valued {
-            self.length -= 1;
-            self.columns.iter_mut().for_each(Column::pop_missing);
-        }
-        valued
-    }
-}
-
-#[inline]
-fn take(cursor: &mut Cursor, field: &Field, column: &mut Column, longest: usize) -> Option<()> {
-    if cursor.peek() == b'n' {
-        if field.valued || !cursor.passes_all(b"null") {
-            return None;
-        }
-        column.push_missing();
-        return Some(());
-    }
-    match field.kind {
-        Kind::Float => column.push_float(cursor.float()?),
-        Kind::Integer => column.push_whole(cursor.integer()?),
-        Kind::Text => column.push_text(|data| cursor.text(data, longest))?,
-        Kind::Instant => {
-            let text = cursor.plain_text().filter(|text| text.len() <= longest)?;
-            column.push_whole(instant(text)?);
-        }
-        Kind::Boolean if cursor.passes_all(b"true") => column.push_boolean(true),
-        Kind::Boolean if cursor.passes_all(b"false") => column.push_boolean(false),
-        Kind::Boolean => return None,
-    }
     Some(())
 }

@@ -37,7 +37,6 @@ impl Kind {
 
 /// An attribute. `keyed`: its key must be there; `valued`: its value must not be null.
 pub struct Field {
-    pub quoted: Vec<u8>,
     pub kind: Kind,
     pub keyed: bool,
     pub valued: bool,
@@ -52,8 +51,7 @@ pub struct Fields {
 impl Fields {
     pub fn add(&mut self, name: &str, kind: Kind, keyed: bool, valued: bool) {
         self.places.insert(name.as_bytes().to_vec(), self.all.len());
-        let quoted = format!("\"{name}\"").into_bytes();
-        self.all.push(Field { quoted, kind, keyed, valued });
+        self.all.push(Field { kind, keyed, valued });
     }
 
     pub fn place(&self, name: &[u8]) -> Option<usize> {

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import platform
 import tarfile
 import time
 from pathlib import Path
@@ -143,6 +144,31 @@ def test_dependencies_are_built_again_only_for_what_changes_them(
     before, after = project(tmp_path / "before"), project(tmp_path / "after", **change)
     keys = [parse(each / "Dockerfile").dependencies_key(each) for each in (before, after)]
     assert (keys[0] == keys[1]) is same
+
+
+def test_the_compiled_parser_goes_into_images_that_take_it_and_can_run_it(tmp_path: Path) -> None:
+    folder = project(tmp_path / "project")
+    shelf = folder / "native" / "dist"
+    shelf.mkdir(parents=True)
+    plain = parse(folder / "Dockerfile")
+    (folder / "Dockerfile").write_text(DOCKERFILE.replace("ARG EXTRA", "ARG NATIVE=\nARG EXTRA"))
+    taking = parse(folder / "Dockerfile")
+    keys = [taking.dependencies_key(folder)]
+    (shelf / "parser-1-cp311-abi3-macosx_11_0_arm64.whl").write_text("foreign")
+    assert taking.build_arguments(folder) == []
+    assert taking.dependencies_key(folder) == keys[0]
+    wheel = shelf / f"parser-1-cp311-abi3-manylinux_2_34_{platform.machine()}.whl"
+    for content in ("old", "new"):
+        wheel.write_text(content)
+        keys.append(taking.dependencies_key(folder))
+    assert len(set(keys)) == 3
+    assert taking.build_arguments(folder) == [f"--build-arg=NATIVE={wheel.name}"]
+    assert plain.build_arguments(folder) == []
+
+
+def test_the_cells_image_takes_the_compiled_parser() -> None:
+    takes = {which: parse(PROJECT / path).native for which, path in DOCKERFILES.items()}
+    assert takes == {"operator": False, "model-server": True}
 
 
 def test_only_pins_of_installed_packages_count() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import census_like as census
 import pyarrow as pa
 import pytest
+from flat_rows import any_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -240,42 +241,6 @@ def test_attributes_may_have_the_names_of_python_keywords() -> None:
     schema = compile_schema(census.identity(attributes))
     row = census.row(**{"class": "a"})
     assert parsed(row, schema=schema).rows.column("class").to_pylist() == ["a"]
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=60),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=3,
-)
-plausible = {
-    "age": st.integers(0, 99) | st.integers(-3, 3).map(float) | st.none(),
-    "income": st.floats(allow_infinity=False, allow_nan=False) | st.integers() | st.none(),
-    "state": st.sampled_from(["MA", "", "é", "\x00"]) | st.none(),
-    "married": st.booleans(),
-    "pred": st.floats(0, 1),
-    "joined": st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat()) | st.none(),
-    "note": st.text(max_size=60) | st.none(),
-}
-
-
-@st.composite
-def any_row(draw: st.DrawFn) -> Any:
-    data = {name: draw(values) for name, values in plausible.items()}
-    if draw(st.integers(0, 3)) == 0:
-        data[draw(st.sampled_from([*plausible, "unknown"]))] = draw(json_values)
-    row: dict[str, Any] = {
-        "partner_inference_id": draw(
-            st.text(min_size=1, max_size=5) | st.integers() | st.floats(allow_infinity=False)
-        ),
-        "inference_timestamp": draw(st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat())),
-        "inference_data": data,
-    }
-    if draw(st.booleans()):
-        row["ground_truth_data"] = {"gt": draw(st.integers(0, 1) | st.just(1.0) | st.none() | json_values)}
-        row["ground_truth_timestamp"] = draw(st.just(census.NOW) | json_values)
-    if draw(st.integers(0, 4)) == 0:
-        row[draw(st.sampled_from(["batch_id", "extra"]))] = draw(json_values)
-    return row
 
 
 @given(st.lists(any_row(), max_size=3), st.sampled_from([1, 20]))
