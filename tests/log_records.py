@@ -35,6 +35,12 @@ def records(*names: str, sampled_out: int = 0, arrival: int = 5) -> list[Record]
     return [r for r in made if r.rows or r.sampled_out]
 
 
+def identify_names(*names: str) -> tuple[Words, Words]:
+    """Keys and digests of the rows that `records` makes for these names."""
+    rows = [census.row(name, truth=len(name) % 2) for name in names]
+    return identify(Parser(SCHEMA).parse(census.body(*rows), LIMITS).rows)
+
+
 def stage(store: Store, table: TableName, *names: str, sampled_out: int = 0) -> StagedFile:
     """A staged file with a row, or a label, for each name."""
     rows = [census.row(name, truth=len(name) % 2) for name in names]

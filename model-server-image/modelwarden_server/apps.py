@@ -14,6 +14,7 @@ from modelwarden_server.cell import Cell
 from modelwarden_server.door.admission import Admission
 from modelwarden_server.door.batches import BatchRoom
 from modelwarden_server.door.files import FileRoom
+from modelwarden_server.door.forget import ForgetRoom
 from modelwarden_server.door.health import HealthRoom
 from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
@@ -56,8 +57,9 @@ def furnish(cell: Cell) -> Rooms:
     batches = BatchRoom(cell, settle, lambda: references.datasets().all())
     files = FileRoom(cell, images, labels, batches.shut)
     inferences.shut = batches.shut
+    forget = ForgetRoom(cell, images.images)
     # Labels before whoever hands labels to them.
-    cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers]
+    cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers, forget]
     return Rooms(admission, inferences, files, references, answers)
 
 

@@ -64,6 +64,7 @@ class SegmentLog:
         self._uncut: deque[tuple[int, int]] = deque((s.last, s.size) for s in found if s.last > committed)
         self._wake = threading.Condition()
         self._closing = False
+        self._rotating = False
         self._place: tuple[int, Path, int] | None = None
         self._sync: Callable[[int], None] = os.fdatasync
         self._mark.write(last)
@@ -163,6 +164,12 @@ class SegmentLog:
         for segment in done:
             segment.path.unlink(missing_ok=True)
 
+    def rotate(self) -> None:
+        """Write to another file from the next record on, so that the present one goes once it is all cut."""
+        with self._wake:
+            self._rotating = True
+            self._wake.notify()
+
     def close(self) -> None:
         """Make durable what was appended, then release the files."""
         with self._wake:
@@ -198,17 +205,16 @@ class SegmentLog:
     def _retirable(self) -> bool:
         """Whether the open segment is worth closing because the tables have all of it."""
         segment = self._segments[-1] if self._segments else None
-        return (
-            self._fd is not None
-            and segment is not None
-            and (segment.last <= self._cut and segment.size >= RETIRE_BYTES)
-        )
+        if segment is None or segment.last > self._cut:
+            return False
+        return self._rotating or (self._fd is not None and segment.size >= RETIRE_BYTES)
 
     def _retire(self) -> None:
         """Close and remove the open segment; the next record begins another one."""
         self._release()
         self._segments[-1].path.unlink(missing_ok=True)
         self._segments = self._segments[:-1]
+        self._rotating = False
 
     def _write(self, group: list[_Append]) -> None:
         """Write and sync a group, then tell everyone in it. Raises LogFullError (nothing kept) or OSError."""
@@ -219,7 +225,7 @@ class SegmentLog:
                 pieces += encode(record, sequence, self._durable, self._salt)
                 sequence += 1
         with _no_room():
-            if self._fd is None or self._segments[-1].size >= SEGMENT_BYTES:
+            if self._fd is None or self._rotating or self._segments[-1].size >= SEGMENT_BYTES:
                 self._begin()
         assert self._fd is not None
         segment = self._segments[-1]
@@ -251,6 +257,7 @@ class SegmentLog:
         with self._wake:
             self._segments = [*self._segments, segment]
         self._fd = fd
+        self._rotating = False
 
     def _release(self) -> None:
         if self._fd is not None:

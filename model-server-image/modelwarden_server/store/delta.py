@@ -211,6 +211,27 @@ class AppendTable:
         """Files that wait for `vacuum`."""
         return len(self._replaced)
 
+    def trim_log(self, older_than: float) -> int:
+        """Remove entries of the log that two checkpoints make needless, and checkpoints before those, once
+        they are `older_than` seconds old; returns how many files. Raises OSError.
+        """
+        log = self.folder / "_delta_log"
+        checkpoints = sorted(p for p in log.glob("*.checkpoint.parquet"))
+        if len(checkpoints) < 2:
+            return 0
+        oldest = checkpoints[-2].name.split(".")[0]
+        now = time.time()
+        needless = [
+            path
+            for path in (*log.glob("*.json"), *checkpoints)
+            if path.name[0].isdigit()
+            and path.name.split(".")[0] < oldest
+            and abs(now - path.stat().st_mtime) >= older_than
+        ]
+        for path in sorted(needless):
+            path.unlink()
+        return len(needless)
+
     def _commit(self, change: Replacement, transactions: Mapping[str, int], started: float) -> Commit:
         try:
             self._write_entry(change, transactions)

@@ -69,6 +69,7 @@ class TieredIdIndex:
         self._newest = SortedIdIndex()
         self._flushing: SortedIdIndex | None = None
         self._open: Overlay | None = None
+        self._uploads = 0
         self._named: dict[str, Overlay] = {}
         self._adding = threading.Lock()
         self._tending = threading.RLock()
@@ -112,6 +113,8 @@ class TieredIdIndex:
         open_ = np.flatnonzero(known == Known.NEW)
         if len(open_):
             known[open_] = self._on_disk(keys[open_], digests[open_])
+        if self._forgotten is not None:
+            known[self._forgotten(keys)] = Known.FORGOTTEN
         return known
 
     def in_flight(self, keys: Words) -> Mask:
@@ -134,11 +137,17 @@ class TieredIdIndex:
         if len(self._newest) >= 4 * FLUSH_ROWS:
             self._spill()
 
+    def uploads(self) -> frozenset[int]:
+        """Numbers of the uploads that are being checked or on their way to the log."""
+        open_ = self._open
+        return frozenset(o.number for o in (*list(self._named.values()), *([open_] if open_ else [])))
+
     def overlay(self) -> "Overlay":
         """See IdIndex."""
         if self._open is not None:
             raise RuntimeError("an upload is being checked: one at a time")
-        self._open = Overlay(self)
+        self._uploads += 1
+        self._open = Overlay(self, self._uploads)
         return self._open
 
     def name(self, overlay: "Overlay", file: str) -> None:
@@ -224,10 +233,6 @@ class TieredIdIndex:
         places, found = self._disk.find(keys)
         same = (found == digests[places]).all(axis=1)
         known[places] = np.where(same, np.int8(Known.SAME), np.int8(Known.OTHER))
-        if self._forgotten is not None:
-            open_ = np.flatnonzero(known == Known.NEW)
-            if len(open_):
-                known[open_[self._forgotten(keys[open_])]] = Known.FORGOTTEN
         return known
 
     def _due(self) -> bool:
@@ -276,7 +281,8 @@ class TieredIdIndex:
 class Overlay:
     """See IdOverlay."""
 
-    def __init__(self, index: TieredIdIndex) -> None:
+    def __init__(self, index: TieredIdIndex, number: int) -> None:
+        self.number = number
         self.newest = SortedIdIndex()
         self.spilled: list[Run] = []
         self._index = index

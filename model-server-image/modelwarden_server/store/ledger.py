@@ -95,6 +95,12 @@ class Ledger:
             t = self._totals
             self._totals = replace(t, labels_stored=t.labels_stored + rows)
 
+    def removed(self, *, retired: int = 0, forgotten: int = 0) -> None:
+        """Stored rows were removed from the table, for their age or on request."""
+        with self._lock:
+            t = self._totals
+            self._totals = replace(t, retired=t.retired + retired, forgotten=t.forgotten + forgotten)
+
     def refused(self, rows: int) -> None:
         """Rows were answered with an error."""
         with self._lock:

@@ -23,7 +23,9 @@ from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpack
 from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals, is_of_labels
+from modelwarden_server.store.maintenance import Maintenance
 from modelwarden_server.store.staged import StagedFile
+from modelwarden_server.store.tombstones import Tombstones
 from modelwarden_server.store.writer import (
     ACKNOWLEDGED,
     DEFAULT_PACE,
@@ -72,6 +74,11 @@ class Folders:
         return self.root / "index" / "ids"
 
     @property
+    def forget(self) -> Path:
+        """Requests to forget, and tombstones."""
+        return self.root / "forget"
+
+    @property
     def artefacts(self) -> Path:
         """What Jobs made, by kind and hash."""
         return self.root / "artefacts"
@@ -90,6 +97,10 @@ class Store:
     ids: TieredIdIndex
     digester: RowDigester
     clock: Clock
+    maintenance: Maintenance
+    tombstones: Tombstones
+    on_forget: list[Callable[[Words], None]] = field(default_factory=list)
+    """Told of the keys of ids whose rows have been deleted; durable when it returns, and maybe told twice."""
     warning: str | None = None
     _last_arrival: int = field(default=0, init=False)
 
@@ -121,8 +132,10 @@ class Store:
         ledger = Ledger(clock)
         digester = RowDigester(schema.inference_record, but=ID)
         writer = Writer(source, tables, schema, ledger, pace)
-        ids = TieredIdIndex(folders.ids)
-        store = cls(folders, schema, source, tables, writer, ledger, ids, digester, clock)
+        tombstones = Tombstones(folders.forget / "tombstones")
+        ids = TieredIdIndex(folders.ids, tombstones)
+        upkeep = Maintenance(tables, ledger, writer.listeners, lambda: ids.kept_version, clock)
+        store = cls(folders, schema, source, tables, writer, ledger, ids, digester, clock, upkeep, tombstones)
         store._recover(progress)
         source.observe(store._durable, writer.wake)
         writer.reached = lambda position, version: ids.committed(Reach(source.identity, position, version))
@@ -132,9 +145,11 @@ class Store:
         """Begin to write what waits in the log."""
         self.ids.start()
         self.writer.start()
+        self.maintenance.start()
 
     def close(self, timeout: float) -> bool:
         """Bring what waits into the tables and release everything; False if rows stay in the log."""
+        self.maintenance.stop()
         done = self.writer.close(timeout)
         self.log.close()
         self.ids.stop()

@@ -91,7 +91,7 @@ class Writer:
 
     @property
     def labels_position(self) -> int:
-        """The last record of the log whose labels are in the tables: at least `position`, after a crash more."""
+        """The last record whose labels are in the tables: at least `position`, after a crash more."""
         return max(self._labels_position, self._position)
 
     @property

@@ -108,6 +108,14 @@ class SamplingSettings(ResourceModel):
     share: float
 
 
+class StorageSettings(ResourceModel):
+    """How long rows are kept, by their arrival, and how many bytes of inferences; None: no bound."""
+
+    retention_seconds: int | None = None
+    label_retention_seconds: int | None = None
+    retention_bytes: int | None = None
+
+
 class IngestSettings(ResourceModel):
     """How rows are taken in."""
 
@@ -129,6 +137,7 @@ class CellSettings(ResourceModel):
     reference_ref: str | None = None
     monitoring: MonitoringSettings
     ingest: IngestSettings
+    storage: StorageSettings = StorageSettings()
 
 
 def identity_of(model: MonitoredModel) -> CellIdentity:
@@ -174,6 +183,7 @@ def settings_of(model: MonitoredModel, *, reference_ref: str | None = None) -> C
         reference_ref=spec.reference_ref or reference_ref,
         monitoring=_monitoring_of(model),
         ingest=_ingest_of(model),
+        storage=_storage_of(model),
     )
 
 
@@ -189,6 +199,19 @@ def _monitoring_of(model: MonitoredModel) -> MonitoringSettings:
         drifted_share=monitoring.drifted_share,
         segments=monitoring.segments,
         label_delay=monitoring.label_delay,
+    )
+
+
+def _storage_of(model: MonitoredModel) -> StorageSettings:
+    storage = model.spec.storage
+
+    def seconds(duration: str | None) -> int | None:
+        return None if duration is None else parse_duration(duration)
+
+    return StorageSettings(
+        retention_seconds=seconds(storage.retention),
+        label_retention_seconds=seconds(storage.label_retention),
+        retention_bytes=None if storage.retention_size is None else whole_bytes(storage.retention_size),
     )
 
 

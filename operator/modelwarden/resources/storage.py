@@ -77,6 +77,9 @@ class Storage(ResourceModel):
     label_retention: Duration | None = None
     """How long a late label still finds its inference after that was retired. Left out: as long as
     retention."""
+    retention_size: Quantity | None = None
+    """Most bytes of the table of inferences; above, the oldest rows go, whatever their age. Left out: no
+    bound."""
     deletion_policy: DeletionPolicy = "Retain"
     """What becomes of the data when the model is deleted. With Retain (the default) the same model, applied
     again, finds its data; with Delete the claim is removed."""

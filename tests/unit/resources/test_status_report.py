@@ -63,6 +63,12 @@ FULL = {
         },
         "raised": 1,
     },
+    "maintenance": {
+        "compactions": 2, "filesMerged": 40, "lastCompaction": "2026-01-01T00:00:00Z",
+        "lastRetirement": None, "retired": 0, "forgotten": 3, "problem": None,
+    },
+    "forget": {"requests": 2, "pending": 1},
+    "coverage": None,
 }  # fmt: skip
 
 
