@@ -106,10 +106,70 @@ def test_a_job_that_gave_up_stalls_the_dataset_until_it_is_deleted(
 
 
 def test_a_source_that_this_version_does_not_read_is_named(cluster: ClusterClient, namespace: str) -> None:
-    source = {"http": {"url": "https://example.org/x.parquet", "sha256": "0" * 64}}
-    cluster.create(reference_dataset(namespace, source=source))
+    cluster.create(reference_dataset(namespace, source={"objectStore": {"uri": "gs://bucket/x"}}))
     stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "NotSupportedYet"))
-    assert "spec.source.http" in stalled["message"]
+    assert "spec.source.objectStore.uri" in stalled["message"]
+
+
+def test_a_source_is_loaded_by_one_job_and_only_then_closed_and_profiled(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    source = {"http": {"url": "https://example.org:8443/x.parquet", "sha256": "0" * 64}}
+    cluster.create(reference_dataset(namespace, source=source, closed=True))
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "LoadingSource"))
+    (job,) = eventually(lambda: cluster.all_of("Job", namespace))
+    assert job["metadata"]["name"].startswith("train-load-")
+    asked = store.declared[-1][1]
+    assert f"--source-hash={asked['sourceHash']}" in job["spec"]["template"]["spec"]["containers"][0]["args"]
+    secret = eventually(lambda: cluster.get("Secret", namespace, job["metadata"]["name"]))
+    claim = verify_job_key(store.key, _decoded(secret["data"]["key"]))
+    assert claim is not None
+    assert (claim.purpose, claim.input_hash) == ("reference", f"train_{asked['sourceHash']}")
+    policy = cluster.get("NetworkPolicy", namespace, "train-load")
+    assert 8443 in [port["port"] for port in policy["spec"]["egress"][0]["ports"]]
+    assert store.datasets["train"]["state"] == "open"
+    store.datasets["train"] |= {"loaded": True, "records": 7}
+    eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "Closed"))
+
+
+def test_a_source_that_cannot_be_read_stalls_with_the_reader_s_own_words(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    cluster.create(reference_dataset(namespace, source={"configMap": {"name": "small", "key": "x"}}))
+    (job,) = eventually(lambda: cluster.all_of("Job", namespace))
+    assert cluster.get("NetworkPolicy", namespace, "train-load") is None
+    store.datasets["train"]["message"] = "x: 1 of 3 rows are not good"
+    _finish(cluster, namespace, job, "Failed")
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "SourceFailed"))
+    assert "1 of 3 rows" in stalled["message"]
+    # Another source is another Job, at once.
+    cluster.patch(
+        DATASET, namespace, "train", {"spec": {"source": {"configMap": {"name": "mended", "key": "x"}}}}
+    )
+    eventually(lambda: len(cluster.all_of("Job", namespace)) == 2)
+    store.datasets["train"] |= {"loaded": True, "records": 3, "message": None}
+    eventually(lambda: _reason(cluster, namespace, "Uploaded", "SourceLoaded"))
+
+
+def test_a_secret_is_given_to_a_job_only_with_its_owner_s_consent(
+    cluster: ClusterClient, namespace: str, store: StubCell
+) -> None:
+    secret: dict[str, Any] = {"apiVersion": "v1", "kind": "Secret", "stringData": {"AWS_ACCESS_KEY_ID": "k"}}
+    secret["metadata"] = {"namespace": namespace, "name": "keys"}
+    cluster.create(secret)
+    bucket = {"uri": "s3://bucket/x", "credentialsSecretRef": {"name": "keys"}}
+    cluster.create(reference_dataset(namespace, source={"objectStore": bucket}))
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "CredentialsNotUsable"))
+    assert "modelwarden.dev/usable-by-models" in stalled["message"]
+    assert cluster.all_of("Job", namespace) == []
+    cluster.patch(
+        "Secret", namespace, "keys", {"metadata": {"labels": {"modelwarden.dev/usable-by-models": "true"}}}
+    )
+    cluster.patch(DATASET, namespace, "train", {"spec": {"totalRecordCount": 3}})
+    (job,) = eventually(lambda: cluster.all_of("Job", namespace))
+    volumes = job["spec"]["template"]["spec"]["volumes"]
+    assert next(v for v in volumes if v["name"] == "credentials")["secret"]["secretName"] == "keys"
 
 
 def test_deleting_a_dataset_takes_its_job_and_leaves_the_store_alone(
