@@ -300,8 +300,9 @@ def test_a_batch_model_needs_a_batch() -> None:
 
 def test_a_model_with_lists_is_left_to_the_others() -> None:
     schema = compile_schema(census.identity(row_shapes.ATTRIBUTES))
-    assert NativeParser(PACKAGE, schema, LENGTH).parse(census.body(row_shapes.row()), LIMITS) is None
-    assert Parser(schema).parse(census.body(row_shapes.row()), LIMITS).rows.num_rows == 1
+    parser = Parser(schema)
+    assert not parser.compiled
+    assert parser.parse(census.body(row_shapes.row()), LIMITS).rows.num_rows == 1
 
 
 @pytest.mark.parametrize("ending", [b"]", b"", b", 7", b", {", b"\xff]", b"] 1"])
@@ -357,6 +358,18 @@ def test_instants_are_read_alike(time: Any, mark: str, fraction: str, zone: str)
 )
 def test_the_usual_instants_are_taken(text: str) -> None:
     assert taken(census.row(joined=text)).column("joined").view(pa.int64()).to_pylist() == [instant(text)]
+
+
+def test_it_can_be_switched_off_and_is_not_used_by_code_it_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("MODELWARDEN_NATIVE", "off")
+    assert not Parser(SCHEMA).compiled
+    monkeypatch.delenv("MODELWARDEN_NATIVE")
+    assert Parser(SCHEMA).compiled
+    monkeypatch.setattr(PACKAGE, "INTERFACE", 0)
+    assert not Parser(SCHEMA).compiled
+    assert "of another version" in caplog.text
 
 
 def test_columns_outlive_the_parser_and_each_other() -> None:

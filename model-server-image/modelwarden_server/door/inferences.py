@@ -3,6 +3,7 @@
 What comes before (auth) and after (the log) is elsewhere; here is the order of things.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -26,6 +27,8 @@ from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
 
+log = logging.getLogger(__name__)
+
 
 class InferenceRoom:
     """The door for rows of inferences. Labels in them go the way of `labels`, which is attached before."""
@@ -48,6 +51,7 @@ class InferenceRoom:
         """See Room."""
         self._secret = hash_secret(store.folders.root)
         self._intake = Intake(store, self._labels.intake, self.shut)
+        log.info("rows are parsed by %s", "the compiled parser" if self._parser.compiled else "Python alone")
         self._cell.metrics.watch(lambda: store.ledger.totals, lambda: store.log.size)
         return None
 

@@ -69,6 +69,12 @@ class Extension(Protocol):
     ) -> _Parser: ...
 
 
+def extension_for(schema: CompiledSchema, environment: Mapping[str, str] = os.environ) -> Extension | None:
+    """As `extension`; None too if an attribute is of a type that the package does not know (the lists)."""
+    known = all(column.value_type in _KINDS for column in (*schema.data, *schema.truth))
+    return extension(environment) if known else None
+
+
 def extension(environment: Mapping[str, str] = os.environ) -> Extension | None:
     """The package; None if it is not there, does not fit, or MODELWARDEN_NATIVE is `off`."""
     if environment.get(SWITCH, "").lower() == "off":
@@ -87,7 +93,7 @@ def extension(environment: Mapping[str, str] = os.environ) -> Extension | None:
 
 
 class NativeParser:
-    """Parser of one schema's rows and one bound on the length of texts."""
+    """Parser of one schema's rows and one bound on the length of texts; `package` is `extension_for` it."""
 
     def __init__(self, package: Extension, schema: CompiledSchema, string_length: int) -> None:
         self._schema = schema
@@ -97,7 +103,7 @@ class NativeParser:
     def parse(self, body: bytes, limits: Limits) -> ParsedRows | None:
         """The rows of `body` if all of them are surely good, else None. Raises TooManyRowsError."""
         batch = limits.batch or None
-        if self._parser is None or (batch is not None and len(batch) > MAX_ID_LENGTH):
+        if batch is not None and len(batch) > MAX_ID_LENGTH:
             return None
         try:
             found = self._parser.parse(body, limits.rows, min(limits.latest, _LATEST), batch)
@@ -126,8 +132,6 @@ class NativeLabelParser:
 
     def parse(self, body: bytes, limits: Limits) -> ParsedLabels | None:
         """The labels of `body` if all of them are surely good, else None. Raises TooManyRowsError."""
-        if self._parser is None:
-            return None
         found = self._parser.parse_labels(body, limits.rows, min(limits.latest, _LATEST))
         if found is None:
             return None
@@ -137,10 +141,7 @@ class NativeLabelParser:
         return ParsedLabels(found.total, labels, np.arange(found.total, dtype=np.int64))
 
 
-def _parser(package: Extension, schema: CompiledSchema, string_length: int) -> _Parser | None:
-    """None if an attribute is of a type that the package does not know."""
-    if not {column.value_type for column in (*schema.data, *schema.truth)} <= _KINDS.keys():
-        return None
+def _parser(package: Extension, schema: CompiledSchema, string_length: int) -> _Parser:
     data = [_attribute(column, keyed=column.keyed, valued=column.valued) for column in schema.data]
     # Of the ground truth no key and no value is required; a label needs one value of any attribute.
     truth = [_attribute(column, keyed=False, valued=False) for column in schema.truth]

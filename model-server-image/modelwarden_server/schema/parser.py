@@ -10,7 +10,7 @@ from typing import Any
 from modelwarden_server.schema.compiled import CompiledSchema
 from modelwarden_server.schema.fast import FastLabelParser, FastParser
 from modelwarden_server.schema.flat import Nesting
-from modelwarden_server.schema.native import NativeLabelParser, NativeParser, extension
+from modelwarden_server.schema.native import NativeLabelParser, NativeParser, extension_for
 from modelwarden_server.schema.parsed import Limits, ParsedLabels, ParsedRows
 from modelwarden_server.schema.slow import SlowLabelParser, SlowParser
 
@@ -22,7 +22,7 @@ class Parser:
         self._schema = schema
         self._slow = SlowParser(schema)
         self._nesting = Nesting(schema)
-        self._package = extension()
+        self._package = extension_for(schema)
         self._quick: tuple[int, NativeParser | None, FastParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedRows:
@@ -60,7 +60,7 @@ class LabelParser:
         self._schema = schema
         self._slow = SlowLabelParser(schema)
         self._nesting = Nesting(schema)
-        self._package = extension()
+        self._package = extension_for(schema)
         self._quick: tuple[int, NativeLabelParser | None, FastLabelParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedLabels:
