@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modelwarden_server.durable import make_folder
-from modelwarden_server.log.protocol import Kind, Record
+from modelwarden_server.log.protocol import Kind, LogFullError, Record
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDENTITY, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
@@ -165,7 +165,8 @@ class Store:
     def take_file(self, staged: StagedFile) -> "Future[int]":
         """Take in the rows of a file that lies complete and synced in the folder of staged files.
 
-        The future is done when it is durable that they will be in the table; if it fails, the file is gone.
+        The future is done when it is durable that they will be in the table. If it fails because the volume is
+        full, the file is gone; if the log has failed, nobody knows, and the next start finds out.
         For a file of inferences, name its overlay before (`ids.name`): the ids become known with the file.
         """
         record = Record(
@@ -179,7 +180,7 @@ class Store:
         done = self.log.append([record])
 
         def failed(future: "Future[int]") -> None:
-            if future.exception() is not None:
+            if isinstance(future.exception(), LogFullError):
                 self.ids.settle(staged.name, durable=False)
                 (self.folders.staged / staged.name).unlink(missing_ok=True)
 

@@ -409,3 +409,19 @@ async def test_rows_of_files_survive_a_restart_from_the_log(tmp_path: Path) -> N
         assert await door.taken(parquet(flat(9))) == (9, 0, [])
         assert len(door.stored()) == 9
         assert door.leftovers() == []
+
+
+async def test_a_file_whose_entry_may_or_may_not_be_on_the_disk_is_there_at_the_next_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    async with open_file_door(tmp_path, pace=3600) as door:
+        monkeypatch.setattr(door.cell.store.log, "_sync", broken)
+        answer = await door.send(parquet(flat(5)))
+        assert answer.status_code == 503, "nobody can say whether it is durable"
+    async with open_file_door(tmp_path) as door:
+        assert await door.taken(parquet(flat(5))) == (5, 0, [])
+        assert ids(door.stored()) == [f"r{i}" for i in range(5)]
+        assert door.leftovers() == []
