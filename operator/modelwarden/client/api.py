@@ -224,7 +224,7 @@ class Cell:
         return answer
 
     def query(self, body: Mapping[str, Any]) -> pd.DataFrame:
-        """Asks a question in the documented query language (docs/api.md): a row a row of the answer.
+        """Asks a question in the documented query language (docs/queries.md): a row a row of the answer.
 
         `attrs` of the frame say what else the cell says: `computed_from` ("rows" or "partials"), and
         `rows_left_out` if there are more rows than one answer holds (give it a `limit` and an `offset`).
