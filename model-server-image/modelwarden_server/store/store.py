@@ -165,8 +165,8 @@ class Store:
     def take_file(self, staged: StagedFile) -> "Future[int]":
         """Take in the rows of a file that lies complete and synced in the folder of staged files.
 
-        The future is done when it is durable that they will be in the table. If it fails because the volume is
-        full, the file is gone; if the log has failed, nobody knows, and the next start finds out.
+        The future is done when it is durable that they will be in the table. If it fails because the volume
+        is full, the file is gone; if the log has failed, nobody knows, and the next start finds out.
         For a file of inferences, name its overlay before (`ids.name`): the ids become known with the file.
         """
         record = Record(
