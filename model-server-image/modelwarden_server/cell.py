@@ -110,7 +110,8 @@ class Cell:
     def unready(self) -> str | None:
         """Why the cell takes in no rows, as a sentence; None if it does."""
         if self.phase is Phase.READY and self._store is not None:
-            failure = self._store.log.failure or self._store.writer.failure
+            store = self._store
+            failure = store.log.failure or store.writer.failure or store.maintenance.failure
             if failure is None:
                 return None
             self.fail(failure, restart_helps=True)

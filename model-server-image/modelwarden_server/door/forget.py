@@ -28,7 +28,7 @@ from starlette.routing import BaseRoute, Route
 from modelwarden.resources.attributes import ValueType
 from modelwarden.resources.report import ForgetReport, MaintenanceReport
 from modelwarden_server.cell import Cell
-from modelwarden_server.door.bodies import read_json
+from modelwarden_server.door.bodies import read_body
 from modelwarden_server.log.protocol import Kind, LogFailedError, LogFullError, Record
 from modelwarden_server.store.forget import Forgetting
 from modelwarden_server.store.forget_requests import ForgetRequest, ForgetRequests, Value, new_request
@@ -39,6 +39,7 @@ from modelwarden_server.store.upkeep import KeepRules
 from modelwarden_server.web import Refusal, check_model, json_answer
 
 MOST_IDS = 100_000
+_MOST_BYTES = 32 << 20
 _SHAPE = '{"partner_inference_ids": [...]} or {"attribute": "...", "value": ...}'
 
 
@@ -100,7 +101,11 @@ class ForgetRoom:
     async def ask(self, request: Request) -> Response:
         """Take a request: 202, or 400 that says what is wrong with it."""
         check_model(request, self._cell.identity)
-        asked = await read_json(request, _Asked, _SHAPE)
+        body = await read_body(request, _MOST_BYTES)
+        try:
+            asked = msgspec.json.decode(body, type=_Asked)
+        except msgspec.DecodeError as error:
+            raise Refusal(400, f"send {_SHAPE}: {error}") from None
         forgetting = self._ready()
         now = datetime.fromtimestamp(self._cell.clock(), UTC)
         wanted = self._checked(asked, forgetting.requests.next_number(), now)

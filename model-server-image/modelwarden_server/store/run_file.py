@@ -25,6 +25,9 @@ Mask = npt.NDArray[np.bool_]
 
 BLOCK = 256
 _BITS_PER_KEY = 10
+_SHIFTS = (0, 6, 12, 18, 24)
+_FEW = 8
+_TOUCHED = 4096
 _MAGIC = b"MWRUN001"
 _FIELDS = struct.Struct("<8sIIQQQI4x")  # magic, words a row, block, room, rows, filter words, sum of the rows
 _SUM = struct.Struct("<I4x")
@@ -72,6 +75,7 @@ class Run:
             self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
         self._map.madvise(mmap.MADV_RANDOM)
         self.words = layout.words
+        self._touched = 0
         self._filter = np.frombuffer(self._map, "<u8", layout.filter_words, _HEADER)
         fences = -(-self.rows // BLOCK)
         self._fences = np.frombuffer(self._map, "<u8", fences, layout.fences_at).copy()
@@ -81,9 +85,16 @@ class Run:
 
     def find(self, keys: Words) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The keys that are here: their places among `keys`, and their places in `table`."""
-        asked = np.flatnonzero(_passes(self._filter, keys))
+        if len(keys) <= _FEW:
+            asked = self._allowed(keys)
+        else:
+            asked = np.flatnonzero(_passes(self._filter, keys))
         if not len(asked):
             return asked, asked
+        self._touched += len(asked)
+        if self._touched > _TOUCHED:  # each maps some sixteen pages, which count as the process's memory
+            self._touched = 0
+            self.release_pages()
         place = self._lower_bounds(keys[asked, 0])
         return _settle(self.table, keys, asked, place)
 
@@ -102,6 +113,18 @@ class Run:
     def release_pages(self) -> None:
         """Give the mapped pages back; they come again from the page cache when they are asked for."""
         self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _allowed(self, keys: Words) -> npt.NDArray[np.int64]:
+        """As `_passes`, for so few keys that calls cost more than the work."""
+        words, filter_ = len(self._filter), self._filter
+        allowed = []
+        for place, (first, second) in enumerate(keys[:, :2].tolist()):
+            bits = 0
+            for shift in _SHIFTS:
+                bits |= 1 << ((second >> shift) & 63)
+            if int(filter_[((first >> 32) * words) >> 32]) & bits == bits:
+                allowed.append(place)
+        return np.array(allowed, dtype=np.int64)
 
     def _lower_bounds(self, first: Words) -> npt.NDArray[np.int64]:
         """The place of the first row whose key is not less, for each first word."""
@@ -232,7 +255,7 @@ def _filter_bits(keys: Words) -> Words:
     """Five bits of a word, from the key's second word."""
     second = keys[:, 1]
     bits = np.zeros(len(keys), dtype=np.uint64)
-    for shift in (0, 6, 12, 18, 24):
+    for shift in _SHIFTS:
         bits |= np.uint64(1) << ((second >> np.uint64(shift)) & np.uint64(63))
     return bits
 

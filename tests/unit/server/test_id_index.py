@@ -64,21 +64,21 @@ def test_ids_are_not_believed_beyond_the_table(tmp_path: Path, reach: Reach) -> 
 def test_ids_go_to_the_disk_by_themselves_and_are_found_all_the_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FLUSH_ROWS", 5000)
+    monkeypatch.setattr(module, "FLUSH_ROWS", 2500)
     monkeypatch.setattr(module, "_REST", 0.0)
     index = opened(tmp_path)
     index.start()
-    names = [f"id-{i}" for i in range(30_000)]
-    every, values = keys(*names), digests(*range(30_000))
-    for start in range(0, 30_000, 1000):
+    names = [f"id-{i}" for i in range(12_000)]
+    every, values = keys(*names), digests(*range(12_000))
+    for start in range(0, 12_000, 1000):
         part = slice(start, start + 1000)
         index.add(every[part], values[part])
         index.committed(Reach(LOG, start, start))
         assert set(index.look_up(every[: start + 1000], values[: start + 1000]).tolist()) == {Known.SAME}
-    wait_for(lambda: index.kept_version >= 24_000)
+    wait_for(lambda: index.kept_version >= 9_000)
     index.stop()
-    again = opened(tmp_path, 30_000, 30_000)
-    assert (len(again), again.kept_version) == (30_000, 29_000)
+    again = opened(tmp_path, 12_000, 12_000)
+    assert (len(again), again.kept_version) == (12_000, 11_000)
     assert set(again.look_up(every, values[::-1].copy()).tolist()) == {Known.OTHER}
 
 

@@ -36,7 +36,7 @@ def found(runs: RunSet, keys: list[tuple[int, int]]) -> dict[tuple[int, int], in
     return {keys[place]: int(value[0]) for place, value in zip(places, payload, strict=True)}
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.lists(st.dictionaries(KEYS, st.integers(0, 99), max_size=12), max_size=6),
     st.lists(KEYS, max_size=6),
