@@ -5,7 +5,17 @@ from collections.abc import Sequence
 from benchmarks import append, door, drift, labels, memory, parse, visible, window
 from benchmarks.harness import Item
 
-ITEMS: tuple[Item, ...] = (parse.ITEM, door.ITEM, *drift.ITEMS, *append.ITEMS, labels.ITEM, window.ITEM, visible.ITEM, *memory.ITEMS)
+ITEMS: tuple[Item, ...] = (
+    parse.ITEM,
+    parse.COMPILED,
+    door.ITEM,
+    *drift.ITEMS,
+    *append.ITEMS,
+    labels.ITEM,
+    window.ITEM,
+    visible.ITEM,
+    *memory.ITEMS,
+)
 
 
 def chosen(only: str | None, items: Sequence[Item] = ITEMS) -> list[Item]:

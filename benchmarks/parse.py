@@ -5,7 +5,8 @@ Thirty features: 20 floats, 6 integers, 4 texts.
 
 import json
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -17,27 +18,31 @@ from benchmarks.results import Result
 from modelwarden.resources.cell import identity_of
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden_server.schema.compiled import compile_schema
+from modelwarden_server.schema.native import SWITCH, extension
 from modelwarden_server.schema.parsed import Limits
 from modelwarden_server.schema.parser import Parser
+from testbed.errors import SetupError
+from testbed.native import unpacked
+from testbed.progress import SilentReporter
 
 ROWS = 1000
 REPEATS = 10
 TYPES = {"FLOAT": 20, "INTEGER": 6, "STRING": 4}
 
 
-def cases() -> Sequence[Case]:
-    """The cases of this file."""
+def case(name: str, what: str, environment: Mapping[str, str], repeats: int, target: float) -> Case:
+    """The same request for both sides; `environment` tells our parser whether it may be the compiled one."""
     names = _names()
     body = _body(names)
-    parser = Parser(compile_schema(identity_of(_model(names))))
+    parser = Parser(compile_schema(identity_of(_model(names))), environment)
     limits = Limits(rows=ROWS, string_length=1000, latest=2**62)
     peer = _PydanticParser(names)
 
     def ours() -> int:
-        for _ in range(REPEATS):
+        for _ in range(repeats):
             if parser.parse(body, limits).rows.num_rows != ROWS:
                 raise AssertionError("a row of the benchmark was refused")
-        return REPEATS * ROWS
+        return repeats * ROWS
 
     def theirs() -> int:
         for _ in range(REPEATS):
@@ -45,24 +50,49 @@ def cases() -> Sequence[Case]:
         return REPEATS * ROWS
 
     peer_name = f"pydantic {version('pydantic')} + from_pylist"
-    what = "a request of 1000 rows, validated, into columns: pure Python"
-    return [Case("parse", peer_name, "rows", here(ours), here(theirs), target=4, what=what)]
+    what = f"a request of {ROWS} rows, validated, into columns: {what}"
+    return Case(name, peer_name, "rows", here(ours), here(theirs), target=target, what=what)
 
 
 def _measured(setting: Setting) -> list[Result]:
-    return [measure(case, setting) for case in cases()]
+    return [measure(case("parse", "pure Python", {SWITCH: "off"}, REPEATS, target=4), setting)]
+
+
+def _measured_compiled(setting: Setting) -> list[Result]:
+    if extension({}) is None:
+        try:
+            sys.path.insert(0, str(unpacked(SilentReporter())))
+        except SetupError as error:
+            setting.tell(f"left out: {error}")
+            return []
+    compiled = case("parse-compiled", "the compiled parser", {}, 10 * REPEATS, target=20)
+    return [measure(compiled, setting)]
 
 
 ITEM = Item(
     "parse",
     how=(
-        "a JSON request of 1000 inferences with 20 floats, 6 integers and 4 texts each becomes validated Arrow"
-        " columns; the peer validates a typed model, dumps it and makes a table from the dicts."
+        "a JSON request of 1000 inferences with 20 floats, 6 integers and 4 texts each becomes validated"
+        " Arrow columns; the peer validates a typed model, dumps it and makes a table from the dicts."
     ),
     measure=_measured,
     limits=(
         "msgspec decodes the whole request first and Arrow takes the columns from Python objects: every value"
         " is an object once."
+    ),
+)
+
+COMPILED = Item(
+    "parse-compiled",
+    how=(
+        "the same request and the same peer; ours is the optional package of `make native` (one pass in Rust,"
+        " straight into Arrow's buffers). What it costs is in `native/README.md`. Left out where there is no"
+        " cargo."
+    ),
+    measure=_measured_compiled,
+    limits=(
+        "half of the time goes into the digits of the floats; a busy neighbour on the same core slows it down"
+        " more than it slows the peer, which waits for memory anyway."
     ),
 )
 

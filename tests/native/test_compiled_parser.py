@@ -40,6 +40,7 @@ PARSERS = {
     schema.is_batch: (NativeParser(PACKAGE, schema, LENGTH), FastParser(schema, LENGTH), SlowParser(schema))
     for schema in (SCHEMA, BATCHES)
 }
+OFF = {"MODELWARDEN_NATIVE": "off"}
 LABELS = NativeLabelParser(PACKAGE, SCHEMA, LENGTH)
 NATIVE, FAST, _ = PARSERS[False]
 MANY = settings(max_examples=2 * settings().max_examples)
@@ -141,8 +142,7 @@ def test_any_bytes_come_out_alike(body: bytes) -> None:
 
 @given(spoilt(BODIES))
 def test_nothing_changes_for_the_doors(body: bytes) -> None:
-    with_it, without = Parser(SCHEMA), Parser(SCHEMA)
-    without._package = None
+    with_it, without = Parser(SCHEMA, {}), Parser(SCHEMA, OFF)
     assert (with_it.compiled, without.compiled) == (True, False)
     assert outcome(with_it, body, rows_of) == outcome(without, body, rows_of)
 
@@ -169,9 +169,9 @@ def test_good_labels_are_taken() -> None:
     found = LABELS.parse(census.body(label, label), LIMITS)
     assert found is not None
     assert found.labels.to_pylist()[1]["partner_inference_id"] == "7"
-    assert LabelParser(SCHEMA).parse(census.body(label), LIMITS).labels.column("gt").to_pylist() == [1]
+    assert LabelParser(SCHEMA, {}).parse(census.body(label), LIMITS).labels.column("gt").to_pylist() == [1]
     with pytest.raises(TooManyRowsError):
-        LabelParser(SCHEMA).parse(census.body(*[label] * 101), LIMITS)
+        LabelParser(SCHEMA, {}).parse(census.body(*[label] * 101), LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_batch_model_needs_a_batch() -> None:
 
 def test_a_model_with_lists_is_left_to_the_others() -> None:
     schema = compile_schema(census.identity(row_shapes.ATTRIBUTES))
-    parser = Parser(schema)
+    parser = Parser(schema, {})
     assert not parser.compiled
     assert parser.parse(census.body(row_shapes.row()), LIMITS).rows.num_rows == 1
 
@@ -308,9 +308,7 @@ def test_a_model_with_lists_is_left_to_the_others() -> None:
 @pytest.mark.parametrize("ending", [b"]", b"", b", 7", b", {", b"\xff]", b"] 1"])
 def test_too_many_rows_are_refused_as_the_others_do(ending: bytes) -> None:
     body = census.body(*[census.row()] * 101)[:-1] + ending
-    without = Parser(SCHEMA)
-    without._package = None
-    assert outcome(Parser(SCHEMA), body, rows_of) == outcome(without, body, rows_of)
+    assert outcome(Parser(SCHEMA, {}), body, rows_of) == outcome(Parser(SCHEMA, OFF), body, rows_of)
     if b"\xff" not in ending:
         with pytest.raises(TooManyRowsError):
             NATIVE.parse(body, LIMITS)
@@ -363,12 +361,10 @@ def test_the_usual_instants_are_taken(text: str) -> None:
 def test_it_can_be_switched_off_and_is_not_used_by_code_it_does_not_fit(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("MODELWARDEN_NATIVE", "off")
-    assert not Parser(SCHEMA).compiled
-    monkeypatch.delenv("MODELWARDEN_NATIVE")
-    assert Parser(SCHEMA).compiled
+    assert Parser(SCHEMA, {}).compiled
+    assert not Parser(SCHEMA, OFF).compiled
     monkeypatch.setattr(PACKAGE, "INTERFACE", 0)
-    assert not Parser(SCHEMA).compiled
+    assert not Parser(SCHEMA, {}).compiled
     assert "of another version" in caplog.text
 
 

@@ -7,7 +7,6 @@ anything about a row.
 
 import importlib
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, cast
 
@@ -69,13 +68,13 @@ class Extension(Protocol):
     ) -> _Parser: ...
 
 
-def extension_for(schema: CompiledSchema, environment: Mapping[str, str] = os.environ) -> Extension | None:
+def extension_for(schema: CompiledSchema, environment: Mapping[str, str]) -> Extension | None:
     """As `extension`; None too if an attribute is of a type that the package does not know (the lists)."""
     known = all(column.value_type in _KINDS for column in (*schema.data, *schema.truth))
     return extension(environment) if known else None
 
 
-def extension(environment: Mapping[str, str] = os.environ) -> Extension | None:
+def extension(environment: Mapping[str, str]) -> Extension | None:
     """The package; None if it is not there, does not fit, or MODELWARDEN_NATIVE is `off`."""
     if environment.get(SWITCH, "").lower() == "off":
         return None

@@ -4,7 +4,8 @@ The quick paths are the compiled parser, where it is installed, and the fast pat
 entrance to parsing JSON for every door. Must not know HTTP.
 """
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modelwarden_server.schema.compiled import CompiledSchema
@@ -16,13 +17,15 @@ from modelwarden_server.schema.slow import SlowLabelParser, SlowParser
 
 
 class Parser:
-    """Parser of one model's inferences. Not thread-safe: one caller at a time."""
+    """Parser of one model's inferences. Not thread-safe: one caller at a time. `environment` may hold
+    MODELWARDEN_NATIVE.
+    """
 
-    def __init__(self, schema: CompiledSchema) -> None:
+    def __init__(self, schema: CompiledSchema, environment: Mapping[str, str] = os.environ) -> None:
         self._schema = schema
         self._slow = SlowParser(schema)
         self._nesting = Nesting(schema)
-        self._package = extension_for(schema)
+        self._package = extension_for(schema, environment)
         self._quick: tuple[int, NativeParser | None, FastParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedRows:
@@ -54,13 +57,13 @@ class Parser:
 
 
 class LabelParser:
-    """Parser of labels that come without their inferences. Not thread-safe: one caller at a time."""
+    """Parser of labels that come without their inferences. As Parser otherwise."""
 
-    def __init__(self, schema: CompiledSchema) -> None:
+    def __init__(self, schema: CompiledSchema, environment: Mapping[str, str] = os.environ) -> None:
         self._schema = schema
         self._slow = SlowLabelParser(schema)
         self._nesting = Nesting(schema)
-        self._package = extension_for(schema)
+        self._package = extension_for(schema, environment)
         self._quick: tuple[int, NativeLabelParser | None, FastLabelParser] | None = None
 
     def parse(self, body: bytes, limits: Limits) -> ParsedLabels:
