@@ -140,7 +140,7 @@ class QueryRooms:
         """What a query asks."""
         live = self.folder_of_partials.live
         return Sources(
-            columns={c.name: c for c in COLUMNS if c.name in STORED},
+            columns={c.name: c for c in COLUMNS},
             generation=live,
             inferences=_files(self.table),
             reference=_files(self.reference) if live is not None and live.profile is not None else None,

@@ -17,8 +17,8 @@ import pyarrow as pa
 from benchmarks import wide_model
 from benchmarks.peers import table_rows
 from benchmarks.peers.turns import Round, serve
-from modelwarden_server.query.drift_answer import Files, files_of
-from modelwarden_server.query.scan import Deadline
+from modelwarden_server.query.drift_answer import files_of
+from modelwarden_server.query.scan import Deadline, Files
 from modelwarden_server.query.sql.answer import Page, QuerySources, answered
 from modelwarden_server.query.sql.engine import Engine
 from modelwarden_server.query.sql.model import QueriedModel
@@ -86,7 +86,9 @@ def _rows(number: int, first: int) -> pa.Table:
     rng = np.random.default_rng(first)
     made = {name: column for name, column in zip(table_rows.SCHEMA.names, table_rows.rows(number, first).columns,
                                                  strict=True)}  # fmt: skip
-    words = pa.array(np.array(["alpha", "beta", "gamma"], dtype=object)[rng.integers(0, 3, number)], pa.string())
+    words = pa.array(
+        np.array(["alpha", "beta", "gamma"], dtype=object)[rng.integers(0, 3, number)], pa.string()
+    )
     return _filled(number, SCHEMA.inference_table, made, rng, words)
 
 
@@ -97,7 +99,11 @@ def _labels(number: int, of: int) -> pa.Table:
 
 
 def _filled(
-    number: int, schema: pa.Schema, made: Mapping[str, pa.ChunkedArray], rng: np.random.Generator, words: pa.Array
+    number: int,
+    schema: pa.Schema,
+    made: Mapping[str, pa.ChunkedArray],
+    rng: np.random.Generator,
+    words: pa.Array,
 ) -> pa.Table:
     """Columns that are not given: random numbers, words, one moment for all."""
     columns = []

@@ -16,9 +16,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from modelwarden.resources.cell import CellIdentity
+from modelwarden_server.query.bucket_table import bucket_table
+from modelwarden_server.query.distributions import distributions
 from modelwarden_server.query.drift_answer import Sources, answer
 from modelwarden_server.query.inference import inference_with_labels, waiting_labels
-from modelwarden_server.query.request import QueryError, parse_drift_query
+from modelwarden_server.query.quality_answer import quality_answer
+from modelwarden_server.query.request import (
+    QueryError,
+    parse_bucket_query,
+    parse_drift_query,
+    parse_quality_query,
+)
 from modelwarden_server.query.scan import Deadline, QueryTooLargeError
 from modelwarden_server.query.sql.answer import MAX_PAGE_SIZE, Page, QuerySources, answered
 from modelwarden_server.query.sql.engine import Engine
@@ -26,6 +34,7 @@ from modelwarden_server.query.sql.request import parse_query
 from modelwarden_server.web import Refusal, check_model
 
 _PATH = "/api/v3/models/{id}/inferences/query"
+_BUCKETS = "data_drift_psi_bucket_calculation_table"
 _AT_ONCE = 2
 _WAITING = 64
 _WAIT_SECONDS = 60.0
@@ -45,6 +54,8 @@ class QueryDoor:
     sources: Callable[[], QuerySources]
     seconds: Histogram
     """By kind of question and status of the answer."""
+    minimum_rows: Callable[[], int] = lambda: 1
+    """Rows that a window needs for a finding."""
     engine: Engine = field(default_factory=Engine)
     wait_seconds: float = _WAIT_SECONDS
     answer_seconds: float = _ANSWER_SECONDS
@@ -56,6 +67,9 @@ class QueryDoor:
         """The routes of this door."""
         return [
             Route(f"{_PATH}/data_drift", self.data_drift, methods=["POST"]),
+            Route(f"{_PATH}/{_BUCKETS}", self.buckets, methods=["POST"]),
+            Route(f"{_PATH}/data_quality", self.data_quality, methods=["POST"]),
+            Route(f"{_PATH}/distributions", self.distributions, methods=["POST"]),
             Route(_PATH, self.query, methods=["POST"]),
             Route(f"{_PATH}/{{inference:path}}", self.inference, methods=["GET"]),
         ]
@@ -67,6 +81,18 @@ class QueryDoor:
     async def data_drift(self, request: Request) -> Response:
         """Drift of the named properties: 200, or 400 that names the field."""
         return await self._answered(request, "data_drift", self._drift)
+
+    async def buckets(self, request: Request) -> Response:
+        """The buckets behind a PSI: 200, or 400 that names the field."""
+        return await self._answered(request, _BUCKETS, self._buckets)
+
+    async def data_quality(self, request: Request) -> Response:
+        """Bad values of the named properties: 200, or 400 that names the field."""
+        return await self._answered(request, "data_quality", self._quality)
+
+    async def distributions(self, request: Request) -> Response:
+        """Rows by bins of one or two properties: 200, or 400 that names the field."""
+        return await self._answered(request, "distributions", self._distributions)
 
     async def inference(self, request: Request) -> Response:
         """One inference with its labels: 200, or 404."""
@@ -116,6 +142,19 @@ class QueryDoor:
         sources = self.drift_sources()
         query = parse_drift_query(body, sources.columns.keys())
         return msgspec.json.encode(answer(query, sources, self._deadline()))
+
+    def _buckets(self, _request: Request, body: bytes) -> bytes:
+        sources = self.drift_sources()
+        query = parse_bucket_query(body, sources.columns.keys())
+        return msgspec.json.encode(bucket_table(query, sources, self._deadline()))
+
+    def _quality(self, _request: Request, body: bytes) -> bytes:
+        sources = self.drift_sources()
+        query = parse_quality_query(body, sources.columns.keys())
+        return msgspec.json.encode(quality_answer(query, sources, self.minimum_rows(), self._deadline()))
+
+    def _distributions(self, _request: Request, body: bytes) -> bytes:
+        return msgspec.json.encode(distributions(body, self.drift_sources(), self._deadline()))
 
     def _query(self, request: Request, body: bytes) -> bytes:
         query, page = parse_query(body), page_of(request)

@@ -13,8 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modelwarden_server.query.drift_answer import Files
-from modelwarden_server.query.scan import Deadline
+from modelwarden_server.query.scan import Deadline, Files
 from modelwarden_server.query.sql.answer import Page, QuerySources, answered
 from modelwarden_server.query.sql.engine import Engine
 from modelwarden_server.query.sql.kinds import instant_text, shape_of

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from modelwarden_server.analysis.cells import Cells
 from modelwarden_server.analysis.partials import Integers
 from modelwarden_server.cell import Cell
-from modelwarden_server.query.drift_answer import Files, files_of
+from modelwarden_server.query.drift_answer import files_of
 from modelwarden_server.query.generation import Generation
+from modelwarden_server.query.scan import Files
 from modelwarden_server.query.sql.answer import QuerySources
 from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.store.delta import AppendTable

@@ -22,7 +22,11 @@ MAX_PROPERTIES = 100
 MAX_FILTERS = 50
 METRICS = (*(metric.value for metric in Metric), HYPOTHESIS_TEST)
 ROLLUPS: tuple[str, ...] = ("minute", "hour", "day", "month", "year", "batch_id")
-_LATER = ("group_by", "predicted_classes", "ground_truth_classes")
+THRESHOLDS = "Thresholds"
+MAX_GROUPS = 3
+MAX_CLASSES = 100
+ANY_CLASS = "*"
+_THRESHOLD_ROWS = 1000
 
 
 class QueryError(ValueError):
@@ -57,6 +61,15 @@ class DriftQuery:
     num_bins: int = DECILES
     rollup: Rollup | None = None
     include_missing: bool = False
+    group_by: tuple[str, ...] = ()
+    predicted_classes: tuple[str, ...] = ()
+    true_classes: tuple[str, ...] = ()
+    rows: int = _THRESHOLD_ROWS
+    """Rows of the windows that thresholds are asked for."""
+
+
+class _Group(msgspec.Struct):
+    property: str
 
 
 class _Condition(msgspec.Struct):
@@ -71,16 +84,17 @@ class _Side(msgspec.Struct):
 
 
 class _Request(msgspec.Struct):
-    properties: list[str]
     metric: str
     base: _Side
+    properties: list[str] | None = None
     target: _Side | None = None
     num_bins: int | None = None
     rollup: str | None = None
     include_missing: bool = False
-    group_by: Any = None
-    predicted_classes: Any = None
-    ground_truth_classes: Any = None
+    group_by: list[_Group] | None = None
+    predicted_classes: list[str] | None = None
+    ground_truth_classes: list[str] | None = None
+    rows: int | None = None
 
 
 def parse_drift_query(body: bytes, attributes: Collection[str]) -> DriftQuery:
@@ -89,30 +103,77 @@ def parse_drift_query(body: bytes, attributes: Collection[str]) -> DriftQuery:
         request = msgspec.json.decode(body, type=_Request)
     except msgspec.DecodeError as error:
         raise QueryError(f"the query cannot be read: {error}") from None
-    for name in _LATER:
-        if getattr(request, name):
-            raise QueryError(f"{name}: is not supported by this version; leave it out")
-    if request.target is None:
+    thresholds = request.metric == THRESHOLDS
+    if thresholds and (request.target is not None or request.rollup is not None or request.group_by):
+        raise QueryError("metric: Thresholds are of the base alone; leave out target, rollup and group_by")
+    if request.target is None and not thresholds:
         raise QueryError('target: say which rows to compare, as in {"source": "inference"}')
+    classes = bool(request.predicted_classes or request.ground_truth_classes)
     return DriftQuery(
-        properties=_properties(request.properties, attributes),
-        metric=_one_of("metric", request.metric, METRICS),
+        properties=_properties(request.properties or [], attributes, classes),
+        metric=_one_of("metric", request.metric, (*METRICS, THRESHOLDS)),
         base=_side("base", request.base),
-        target=_side("target", request.target),
+        target=_side("target", request.target or request.base),
         num_bins=_bins(request.num_bins),
         rollup=_rollup(request),
         include_missing=request.include_missing,
+        group_by=_groups(request.group_by or []),
+        predicted_classes=_classes("predicted_classes", request.predicted_classes),
+        true_classes=_classes("ground_truth_classes", request.ground_truth_classes),
+        rows=_rows(request.rows),
     )
 
 
-def _properties(names: list[str], attributes: Collection[str]) -> tuple[str, ...]:
-    if not 1 <= len(names) <= MAX_PROPERTIES:
+def parse_bucket_query(body: bytes, attributes: Collection[str]) -> DriftQuery:
+    """The query for the buckets of a PSI: as for drift, with one `property`. Raises QueryError."""
+    given = _plain(body)
+    if "property" in given:
+        given["properties"] = [given.pop("property")]
+    return parse_drift_query(msgspec.json.encode(given | {"metric": Metric.PSI.value}), attributes)
+
+
+def parse_quality_query(body: bytes, attributes: Collection[str]) -> DriftQuery:
+    """The query for data quality: as for drift, of the target alone. Raises QueryError."""
+    given = {"target": {"source": "inference"}} | _plain(body)
+    given |= {"metric": Metric.PSI.value, "base": {"source": "reference"}}
+    return parse_drift_query(msgspec.json.encode(given), attributes)
+
+
+def _plain(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise QueryError(f"the query cannot be read: {error}") from None
+
+
+def _groups(groups: list[_Group]) -> tuple[str, ...]:
+    if len(groups) > MAX_GROUPS:
+        raise QueryError(f"group_by: at most {MAX_GROUPS} properties, not {len(groups)}")
+    return tuple(dict.fromkeys(group.property for group in groups))
+
+
+def _classes(name: str, classes: list[str] | None) -> tuple[str, ...]:
+    if classes is not None and not 1 <= len(classes) <= MAX_CLASSES:
+        raise QueryError(f'{name}: name 1 to {MAX_CLASSES} classes, or ["{ANY_CLASS}"] for all')
+    return tuple(dict.fromkeys(classes or ()))
+
+
+def _rows(rows: int | None) -> int:
+    if rows is not None and not 10 <= rows <= 1_000_000_000:
+        raise QueryError("rows: must be 10 to 1000000000")
+    return _THRESHOLD_ROWS if rows is None else rows
+
+
+def _properties(
+    names: list[str],
+    attributes: Collection[str],
+    classes: bool,
+) -> tuple[str, ...]:
+    if not (names or classes) or len(names) > MAX_PROPERTIES:
         raise QueryError(f"properties: name 1 to {MAX_PROPERTIES} attributes, not {len(names)}")
     for name in names:
         if name not in attributes:
-            raise QueryError(
-                f"properties: {name[:100]!r} is no input, other data or prediction that this model stores"
-            )
+            raise QueryError(f"properties: {name[:100]!r} is no attribute that this model stores")
     return tuple(dict.fromkeys(names))
 
 
@@ -148,8 +209,6 @@ def _rollup(request: _Request) -> Rollup | None:
 
 
 def _one_of(field: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value == "Thresholds":
-        raise QueryError("metric: Thresholds is not supported by this version")
     if value not in allowed:
         raise QueryError(f"{field}: must be one of {', '.join(allowed)}, not {value[:50]!r}")
     return value

@@ -17,12 +17,14 @@ from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import from_json
 from modelwarden_server.cell import Cell
-from modelwarden_server.query.drift_answer import Files, Sources, files_of
+from modelwarden_server.query.drift_answer import Sources, files_of
 from modelwarden_server.query.folding import ROWS_ONLY, Folder
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.http import QueryDoor
 from modelwarden_server.query.questions import Questions
+from modelwarden_server.query.scan import Files
 from modelwarden_server.query.series import DriftCollector, query_seconds
+from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.query.status import DriftWatch, Verdicts
 from modelwarden_server.query.window_series import WindowCollector
 from modelwarden_server.store.artefacts import ArtefactStore
@@ -93,7 +95,11 @@ class AnswerRoom:
         self._watch = DriftWatch()
         self.questions = Questions(cell, self._reached, self._reference)
         self.door = QueryDoor(
-            cell.identity, self._sources, self.questions.sources, query_seconds(cell.metrics.registry)
+            cell.identity,
+            self._sources,
+            self.questions.sources,
+            query_seconds(cell.metrics.registry),
+            minimum_rows=lambda: cell.settings.current.monitoring.minimum_rows,
         )
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
         self._stored = frozenset(column.name for column in cell.schema.data)
@@ -180,11 +186,17 @@ class AnswerRoom:
         # While partials of a new reference catch up, answers come from the rows, not from the old reference.
         current = dataset is not None and dataset.profile_hash == live.name
         return Sources(
-            columns={name: column for name, column in self._columns.items() if name in self._stored},
+            columns=self._columns,
             generation=live if current else None,
             inferences=files_of(table.folder, names, rows, table.schema),
+            labels=self._labels(),
+            model=QueriedModel.of(self._cell.identity, self._cell.settings.current.classifier_threshold),
             reference=None if dataset is None else self._reference_files(chosen, dataset),
         )
+
+    def _labels(self) -> Files:
+        table = self._cell.store.tables.truth
+        return files_of(table.folder, [file.name for file in table.files], table.rows, table.schema)
 
     def _reached(self, timeout: float) -> Generation | None:
         """The partials, if they hold all that is in the tables now, or soon do."""

@@ -5,14 +5,16 @@ Must not write. Reads files that are committed; row groups that the filter rules
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from modelwarden_server.analysis.cells import category_text
 from modelwarden_server.query.request import QueryError, Rollup
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME
 
@@ -40,6 +42,23 @@ class Deadline:
         """Raise QueryTooLargeError if it has passed."""
         if self.clock() > self.at:
             raise QueryTooLargeError("the query takes too long: narrow the filter, or name fewer properties")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Committed parquet files of one schema, and how many rows they have."""
+
+    paths: tuple[Path, ...]
+    rows: int
+    schema: pa.Schema
+
+
+class Rows(Protocol):
+    """Rows that can be read again and again."""
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows with these columns, a bounded number at a time."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -78,70 +97,98 @@ class RowSource:
 
 
 Periods = npt.NDArray[np.int64]
+Key = tuple[str | None, ...]
+"""The period ("" without a rollup), then the values of the groups as text."""
 
 
 @dataclass
-class PeriodKeys:
-    """Numbers the periods of a rollup as they are met, and remembers what each stands for."""
+class RowKeys:
+    """Numbers the periods and groups of rows as they are met, and remembers what each stands for."""
 
     rollup: Rollup | None
-    names: list[str]
+    groups: Sequence[str] = ()
+    keys: list[Key] = field(default_factory=list)
+    _known: dict[Key, int] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[str]:
-        """The columns that tell a row's period."""
-        if self.rollup is None:
-            return []
-        return [BATCH] if self.rollup == "batch_id" else [EVENT_TIME]
+        """The columns that tell a row's period and group."""
+        time = [] if self.rollup is None else [BATCH] if self.rollup == "batch_id" else [EVENT_TIME]
+        return [*time, *self.groups]
 
     def of(self, batch: pa.RecordBatch) -> Periods:
-        """The number of each row's period."""
-        if self.rollup is None:
-            self.names = self.names or [""]
-            return np.zeros(batch.num_rows, dtype=np.int64)
-        texts = self._texts(batch).dictionary_encode()
-        known = {name: number for number, name in enumerate(self.names)}
-        numbers = np.array(
-            [known.setdefault(t or "", len(known)) for t in texts.dictionary.to_pylist()] or [0]
-        )
-        self.names = list(known)
-        if len(self.names) > MAX_PERIODS:
-            raise QueryTooLargeError(f"rollup: there are more than {MAX_PERIODS} periods: narrow the filter")
-        return np.asarray(numbers[texts.indices.to_numpy(zero_copy_only=False)], dtype=np.int64)
+        """The number of each row's period and group."""
+        whole = np.zeros(batch.num_rows, dtype=np.int64)
+        values: list[list[str | None]] = []
+        for texts in [self._periods(batch), *(_as_text(_named(batch, name)) for name in self.groups)]:
+            coded = texts.dictionary_encode()
+            values.append([*coded.dictionary.to_pylist(), None])
+            index = pc.fill_null(coded.indices.cast(pa.int64()), len(values[-1]) - 1)
+            whole = whole * len(values[-1]) + index.to_numpy(zero_copy_only=False)
+        present, rank = np.unique(whole, return_inverse=True)
+        numbers = np.array([self._number(int(code), values) for code in present], dtype=np.int64)
+        return np.asarray(numbers[rank.reshape(-1)], dtype=np.int64)
 
-    def _texts(self, batch: pa.RecordBatch) -> pa.Array:
+    def _number(self, code: int, values: list[list[str | None]]) -> int:
+        key: list[str | None] = []
+        for texts in reversed(values):
+            code, place = divmod(code, len(texts))
+            key.append(texts[place])
+        found = self._known.setdefault(tuple(reversed(key)), len(self.keys))
+        if found == len(self.keys):
+            self.keys.append(tuple(reversed(key)))
+            if len(self.keys) > MAX_PERIODS:
+                raise QueryTooLargeError(
+                    f"rollup, group_by: more than {MAX_PERIODS} periods and groups: narrow the filter"
+                )
+        return found
+
+    def _periods(self, batch: pa.RecordBatch) -> pa.Array:
+        if self.rollup is None:
+            return pa.array([""] * batch.num_rows, pa.string())
         if self.rollup == "batch_id":
-            return pc.fill_null(batch.column(batch.schema.get_field_index(BATCH)), "")
-        times = batch.column(batch.schema.get_field_index(EVENT_TIME))
-        starts = pc.floor_temporal(times, unit=self.rollup).cast(pa.timestamp("s", "UTC"))
+            return pc.fill_null(_named(batch, BATCH), "")
+        starts = pc.floor_temporal(_named(batch, EVENT_TIME), unit=self.rollup).cast(pa.timestamp("s", "UTC"))
         return pc.strftime(starts, "%Y-%m-%dT%H:%M:%SZ")
 
 
-def count_by_period(
-    source: RowSource,
+def _named(batch: pa.RecordBatch, name: str) -> pa.Array:
+    return batch.column(batch.schema.get_field_index(name))
+
+
+def _as_text(values: pa.Array) -> pa.Array:
+    if pa.types.is_nested(values.type):
+        raise QueryError("group_by: lists cannot be grouped by")
+    coded = values.dictionary_encode()
+    if len(coded.dictionary) > MAX_PERIODS:
+        raise QueryTooLargeError(f"group_by: there are more than {MAX_PERIODS} values: narrow the filter")
+    return pa.array([category_text(v) for v in coded.dictionary.to_pylist()], pa.string()).take(coded.indices)
+
+
+def count_by_key(
+    source: Rows,
     properties: dict[str, Callable[[pa.Array], npt.NDArray[np.int64]]],
     sizes: dict[str, int],
-    rollup: Rollup | None,
-) -> dict[str, dict[str, npt.NDArray[np.int64]]]:
-    """Counts by period, property and bucket. `properties` gives each value's bucket, -1 for none."""
-    keys = PeriodKeys(rollup, [])
+    keys: RowKeys,
+) -> dict[Key, dict[str, npt.NDArray[np.int64]]]:
+    """Counts by period and group, property and bucket. `properties` gives each value's bucket, -1 for
+    none.
+    """
     counts = {name: np.zeros((1, size), dtype=np.int64) for name, size in sizes.items()}
-    for batch in source.batches([*properties, *keys.columns]):
-        periods = keys.of(batch)
+    for batch in source.batches(list(dict.fromkeys([*properties, *keys.columns]))):
+        places = keys.of(batch)
         for name, bucket_of in properties.items():
             size = sizes[name]
-            if len(counts[name]) < len(keys.names):
-                grown = np.zeros((2 * len(keys.names), size), dtype=np.int64)
+            if len(counts[name]) < len(keys.keys):
+                grown = np.zeros((2 * len(keys.keys), size), dtype=np.int64)
                 grown[: len(counts[name])] = counts[name]
                 counts[name] = grown
-            buckets = bucket_of(batch.column(batch.schema.get_field_index(name)))
+            buckets = bucket_of(_named(batch, name))
             used = buckets >= 0
-            np.add.at(counts[name].reshape(-1), periods[used] * size + buckets[used], 1)
-    if not keys.names and rollup is None:
-        keys.names = [""]
-    return {
-        name: {prop: counts[prop][number] for prop in properties} for number, name in enumerate(keys.names)
-    }
+            np.add.at(counts[name].reshape(-1), places[used] * size + buckets[used], 1)
+    if not keys.keys and keys.rollup is None and not keys.groups:
+        keys.keys.append(("",))
+    return {key: {prop: counts[prop][number] for prop in properties} for number, key in enumerate(keys.keys)}
 
 
 def check_rows(rows: int, most: int) -> None:

@@ -246,15 +246,18 @@ def test_a_span_without_rows_has_no_score(filled):
 
 WRONG = {
     "an unknown attribute": ({"properties": ["age", "aeg"]}, "aeg"),
-    "a label": ({"properties": ["paid"]}, "paid"),
+    "a label where no labels are": ({"properties": ["paid"]}, "paid"),
     "no attribute": ({"properties": []}, "properties"),
     "free text": ({"properties": ["remark"]}, "remark"),
     "an unknown metric": ({"properties": ["age"], "metric": "psi"}, "metric"),
-    "thresholds": ({"properties": ["age"], "metric": "Thresholds"}, "Thresholds"),
+    "thresholds of a target": ({"properties": ["age"], "metric": "Thresholds"}, "Thresholds"),
     "one bin": ({"properties": ["age"], "num_bins": 1}, "num_bins"),
     "too many bins": ({"properties": ["age"], "num_bins": 257}, "num_bins"),
     "bins as text": ({"properties": ["age"], "num_bins": "10"}, "num_bins"),
-    "groups": ({"properties": ["age"], "group_by": [{"property": "town"}]}, "group_by"),
+    "unknown groups": ({"properties": ["age"], "group_by": [{"property": "city"}]}, "group_by"),
+    "too many groups": ({"properties": ["age"], "group_by": [{"property": "a"}] * 4}, "group_by"),
+    "no class": ({"properties": ["age"], "predicted_classes": []}, "predicted_classes"),
+    "classes of a model without any": ({"properties": [], "predicted_classes": ["*"]}, "predictedClass"),
     "an unknown rollup": ({"properties": ["age"], "rollup": "week"}, "rollup"),
     "a rollup of the reference": (
         {"properties": ["age"], "rollup": "day", "target": {"source": "reference"}},

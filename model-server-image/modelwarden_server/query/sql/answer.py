@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from modelwarden_server.query.drift_answer import Files
 from modelwarden_server.query.request import QueryError
-from modelwarden_server.query.scan import Deadline, check_rows
+from modelwarden_server.query.scan import Deadline, Files, check_rows
 from modelwarden_server.query.sql.catalog import LABELS, ROWS
 from modelwarden_server.query.sql.engine import Engine, Found
 from modelwarden_server.query.sql.model import QueriedModel
