@@ -9,7 +9,8 @@ from typing import Any
 
 import census_like as census
 import pyarrow as pa
-from file_doors import FileDoor, flat, image, nested, open_file_door, parquet, zipped
+import pyarrow.parquet as pq
+from file_doors import FileDoor, flat, image, lines, nested, open_file_door, parquet, zipped
 from PIL import Image
 
 from modelwarden_server.door.images import THUMBNAIL
@@ -265,3 +266,48 @@ async def test_without_a_zip_names_of_images_stay_as_they_are(tmp_path: Path) ->
     async with open_file_door(tmp_path, **SEEN) as door:
         assert await door.taken(photos("somewhere/else.png")) == (1, 0, [])
         assert door.stored()[0]["photo"] == "somewhere/else.png"
+
+
+async def test_reference_data_come_with_images_and_one_row_a_line(tmp_path: Path) -> None:
+    rows = [{"reference_data": {"photo": f"{n}.png", "pred": 0.5, "gt": 1}} for n in ("a", "b", "missing")]
+    pictures = zipped({"a.png": image(), "b.png": image(shade=5)})
+    async with open_file_door(tmp_path, **SEEN) as door:
+        path = f"{door.model}/reference_data"
+        files = [("reference_data", ("r", lines(rows))), ("image_data", ("i.zip", pictures))]
+        answer = (await door.client.post(path, files=files)).json()
+        assert answer["counts"] == {"success": 2, "failure": 1, "total": 3}
+        assert answer["failures"][0]["message"].startswith("row 3: attribute photo")
+        closing = {"status": "uploaded", "total_record_count": 2}
+        assert (await door.client.patch(path, json=closing)).status_code == 200
+        (file,) = (tmp_path / "tables" / "reference" / "default").glob("*.parquet")
+        ids = pq.read_table(file).column("photo").to_pylist()
+        assert [(await shown(door, name))[0] for name in ids] == ["image/png"] * 2
+        only_images = await door.client.post(path, files=[("image_data", ("i.zip", pictures))])
+        assert only_images.status_code in (400, 409)
+        assert door.leftovers() == []
+
+
+LISTS = [
+    census.attribute("words", "TOKENS", "PIPELINE_INPUT"),
+    census.attribute("seen", "TIME_SERIES", "NON_INPUT_DATA"),
+    *(a for a in census.ATTRIBUTES if a["stage"] in ("PREDICTED_VALUE", "GROUND_TRUTH")),
+]
+
+
+async def test_lists_come_in_files_of_inferences_and_of_reference_data(tmp_path: Path) -> None:
+    words = [["a", "b"], ["c", None], []]
+    seen = [[{"timestamp": f"2026-01-0{day}T00:00:00Z", "value": 1.0} for day in (1, 2)], None, None]
+    plain = pa.table({"words": words, "seen": seen, "pred": [0.5] * 3, "gt": [1, 0, 1]})
+    async with open_file_door(tmp_path, attributes=LISTS) as door:
+        files = [("reference_data", ("r", parquet(plain)))]
+        answer = (await door.client.post(f"{door.model}/reference_data", files=files)).json()
+        assert (answer["counts"]["success"], answer["counts"]["failure"]) == (2, 1)
+        assert answer["failures"][0]["message"].startswith("row 2: attribute words[1]")
+        names = pa.array(["x", "y", "z"])
+        table = plain.append_column("partner_inference_id", names)
+        table = table.append_column("inference_timestamp", pa.array([census.NOW] * 3)).drop_columns(["gt"])
+        good, bad, failures = await door.taken(parquet(table))
+        assert (good, bad, failures[0].startswith("row 2: words[1]")) == (2, 1, True)
+        rows = nested(table.filter(pa.array([True, False, True])))
+        assert await door.post(*rows) == [200, 200], "the same rows as a request"
+        assert len(door.stored()) == 2
