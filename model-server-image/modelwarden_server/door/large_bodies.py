@@ -1,12 +1,13 @@
-"""Large bodies within bounded memory: in one go if that is cheap and quick, else piece by piece.
+"""Large bodies within bounded memory: cut between their rows and parsed a few MiB at a time.
 
-A list of rows that are mostly brackets and commas comes to twenty times its bytes as Python's objects. A body
-of 64 MiB must not become a gigabyte: what looks like that, and what has a bad row somewhere, is cut between
-its rows and parsed a few MiB at a time.
+A list of rows that are mostly brackets and commas comes to twenty times its bytes as Python's objects, and a
+usual one to five times. As long as rows are good the cuts are guessed, which costs nothing; from the first
+bad row on they are found by counting brackets.
 """
 
 import io
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -17,11 +18,10 @@ from modelwarden_server.door.parquet_pieces import UnreadableFileError
 from modelwarden_server.schema.jsonlist import elements
 from modelwarden_server.schema.parsed import BodyError, Limits, ParsedLabels, ParsedRows, TooManyRowsError
 
-LARGE_BYTES = 1 << 20
-DENSE_BYTES = 192 << 20
-_BYTES_PER_BRACKET = 96
-_BYTES_PER_VALUE = 56
-_BLANK = b" \t\n\r"
+_LOOK = 64 << 10
+_GUESSES = 3
+_FIRST = re.compile(rb"[ \t\n\r]*\[")
+_BETWEEN = re.compile(rb"\}[ \t\n\r]*,[ \t\n\r]*\{")
 Parsed = TypeVar("Parsed", ParsedRows, ParsedLabels)
 Result = TypeVar("Result", covariant=True)
 
@@ -51,36 +51,78 @@ def parse_labels(parser: BodyParser[ParsedLabels], body: bytes, limits: Limits) 
 def _parse(
     parser: BodyParser[Parsed], body: bytes, limits: Limits, join: Callable[[Sequence[Parsed]], Parsed]
 ) -> Parsed:
-    if len(body) <= LARGE_BYTES:
+    if len(body) <= PIECE_BYTES:
         return parser.parse(body, limits)
-    if _weight(body) <= DENSE_BYTES:
-        found = parser.quick(body, limits)
-        if found is not None:
-            return found
-    if not body[:4096].lstrip(_BLANK).startswith(b"["):
+    begin = _FIRST.match(body)
+    if begin is None:
         next(elements(body[:4096]), None)  # says what is wrong
         raise BodyError("the body is not JSON: send a JSON list of inferences")
-    return join(_pieces(parser, body, limits))
-
-
-def _pieces(parser: BodyParser[Parsed], body: bytes, limits: Limits) -> list[Parsed]:
     found: list[Parsed] = []
-    rows = 0
+    rows, rest = 0, begin.end()
+    for piece, following in _guessed(parser, body, limits, begin.end()):
+        found.append(piece)
+        rows, rest = rows + piece.total, following
+        _check(rows, limits)
+    if rest < len(body):
+        for piece in _cut(parser, b"[" + body[rest:] if found else body, limits, rows):
+            found.append(piece)
+            rows += piece.total
+            _check(rows, limits)
+    return join(found) if found else parser.parse(b"[]", limits)
+
+
+def _guessed(
+    parser: BodyParser[Parsed], body: bytes, limits: Limits, start: int
+) -> Iterator[tuple[Parsed, int]]:
+    """Pieces of good rows and where the next one begins, until a guess is wrong or a row is bad.
+
+    A row seems to end where `}, {` stands. Between there and a known beginning there are complete rows if,
+    and only if, they can be read as a list: so reading is the proof.
+    """
+    while start < len(body):
+        guess = _read(parser, body, limits, start)
+        if guess is None:
+            return
+        yield guess
+        start = guess[1]
+
+
+def _read(parser: BodyParser[Parsed], body: bytes, limits: Limits, start: int) -> tuple[Parsed, int] | None:
+    if len(body) - start <= PIECE_BYTES:
+        piece = parser.quick(b"[" + body[start:], limits)
+        return None if piece is None else (piece, len(body))
+    for end, following in _likely_cuts(body, start):
+        piece = parser.quick(b"[" + body[start:end] + b"]", limits)
+        if piece is not None:
+            return piece, following
+    return None
+
+
+def _likely_cuts(body: bytes, start: int) -> list[tuple[int, int]]:
+    """Ends of rows in a piece's last part, and beginnings of those that follow, the last first."""
+    end = start + PIECE_BYTES
+    found = [
+        (match.start() + 1, match.end() - 1)
+        for match in _BETWEEN.finditer(body, max(start, end - _LOOK), end)
+    ]
+    return found[: -1 - _GUESSES : -1]
+
+
+def _cut(parser: BodyParser[Parsed], body: bytes, limits: Limits, before: int) -> Iterator[Parsed]:
+    """Pieces that are cut where brackets say that a row ends."""
+    rows = before
     try:
-        for piece in json_pieces(io.BytesIO(body), LONGEST_ROW, PIECE_BYTES):
-            found.append(parser.parse(piece, limits))
-            rows += found[-1].total
-            if rows > limits.rows:
-                raise TooManyRowsError(limits.rows)
+        for text in json_pieces(io.BytesIO(body), LONGEST_ROW, PIECE_BYTES):
+            piece = parser.parse(text, limits)
+            yield piece
+            rows += piece.total
     except (BodyError, UnreadableFileError) as error:
         raise BodyError(f"the body cannot be read behind row {rows}: {error}") from None
-    return found or [parser.parse(b"[]", limits)]
 
 
-def _weight(body: bytes) -> int:
-    """About how many bytes the body comes to as Python's objects, at most."""
-    brackets = body.count(b"[") + body.count(b"{")
-    return _BYTES_PER_BRACKET * brackets + _BYTES_PER_VALUE * body.count(b",")
+def _check(rows: int, limits: Limits) -> None:
+    if rows > limits.rows:
+        raise TooManyRowsError(limits.rows)
 
 
 def _joined_rows(pieces: Sequence[ParsedRows]) -> ParsedRows:

@@ -6,6 +6,7 @@ from typing import Any
 
 import census_like as census
 import pytest
+import row_shapes as shapes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +35,7 @@ def read(content: bytes, piece_bytes: int = 64, longest: int = 1 << 20) -> list[
     ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(values, min_size=1, max_size=8), window=st.integers(1, 40), pad=st.sampled_from(["", " \n"])
 )
@@ -72,9 +73,8 @@ def test_what_is_no_complete_json_is_refused(
 
 def in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a body of any size parsed piece by piece."""
-    monkeypatch.setattr(large_bodies, "LARGE_BYTES", 0)
-    monkeypatch.setattr(large_bodies, "DENSE_BYTES", 0)
-    monkeypatch.setattr(large_bodies, "PIECE_BYTES", 256)
+    monkeypatch.setattr(large_bodies, "PIECE_BYTES", 700)
+    monkeypatch.setattr(large_bodies, "_LOOK", 300)
     monkeypatch.setattr(module, "WINDOW_BYTES", 100)
 
 
@@ -103,6 +103,30 @@ def test_a_body_in_pieces_comes_to_the_same_as_in_one(monkeypatch: pytest.Monkey
     assert list(part_labels.places) == list(whole_labels.places)
 
 
+@pytest.mark.parametrize("bad", [None, 0, 10, 19])
+@pytest.mark.parametrize("order", [1, -1])
+def test_cuts_that_are_guessed_lose_no_row(
+    monkeypatch: pytest.MonkeyPatch, bad: int | None, order: int
+) -> None:
+    rows = [
+        shapes.row(
+            f"r{i}",
+            note='}, {"a": "',
+            ranking=[{"item_id": "a"}, {"item_id": "b"}] * (i % 4),
+        )
+        for i in range(20)
+    ]
+    rows = [dict(list(row.items())[::order]) for row in rows]
+    if bad is not None:
+        rows[bad]["inference_data"]["age"] = "x"
+    schema = compile_schema(census.identity(shapes.ATTRIBUTES))
+    whole = parse_rows(Parser(schema), census.body(*rows), LIMITS)
+    in_pieces(monkeypatch)
+    parts = parse_rows(Parser(schema), census.body(*rows), LIMITS)
+    assert (parts.total, parts.refused) == (20, whole.refused)
+    assert parts.rows.equals(whole.rows)
+
+
 def test_a_large_body_keeps_the_limits_and_the_reasons_of_a_small_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -113,15 +137,10 @@ def test_a_large_body_keeps_the_limits_and_the_reasons_of_a_small_one(
     for body, says in (
         (b'{"inference_data": 1}', "must be a list"),
         (b"x", "not JSON"),
-        (b"[1, 2", "behind row 0: the JSON ends too early"),
+        (b"[1, 2", "behind row [01]: the JSON ends too early"),
         (b'["\xff"]', "behind row 0: the body is not UTF-8"),
+        (census.body(*(census.row(i) for i in range(9)))[:-1], "behind row [678]: the JSON ends too early"),
     ):
         with pytest.raises(BodyError, match=says):
-            parse_rows(parser, body, LIMITS)
-    assert parse_rows(parser, b"[]", LIMITS).total == 0
-
-
-def test_a_dense_body_is_told_from_a_plain_one_by_its_marks() -> None:
-    plain = census.body(*(census.row(str(i)) for i in range(100)))
-    dense = b"[" + b",".join([b"[]"] * (len(plain) // 3)) + b"]"
-    assert large_bodies._weight(plain) < 8 * len(plain) < 40 * len(dense) < large_bodies._weight(dense)
+            parse_rows(parser, body.ljust(701), LIMITS)
+    assert parse_rows(parser, b"[]".ljust(701), LIMITS).total == 0
