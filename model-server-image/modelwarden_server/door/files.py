@@ -8,6 +8,7 @@ under one. Here are the order of things and their limits; rows are judged in `fi
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -110,12 +111,18 @@ class FileRoom:
             await drain(request.stream(), self._cell.settings.current.ingest.limits.max_file_bytes)
             raise _refusal(error) from None
         self._inside += 1
+        started, status = time.perf_counter(), 500
         try:
-            return await self._received(request, receiver)
-        except (*_BAD, *_LARGE, OSError, TimeoutError, ClientDisconnect, pa.ArrowException) as error:
-            raise _refusal(error) from error
+            answer = await self._received(request, receiver)
+            status = answer.status_code
+        except (Refusal, *_BAD, *_LARGE, OSError, TimeoutError, ClientDisconnect, pa.ArrowException) as error:
+            refusal = _refusal(error)
+            status = refusal.status
+            raise refusal from error
         finally:
             self._inside -= 1
+            self._cell.metrics.requests.labels(str(status)).observe(time.perf_counter() - started)
+        return answer
 
     def _receiver(self, request: Request) -> FormReceiver:
         limits = self._cell.settings.current.ingest.limits
@@ -129,8 +136,9 @@ class FileRoom:
         return FormReceiver(kind, self._uploads, (INFERENCES, LABELS, IMAGES), form)
 
     async def _received(self, request: Request, receiver: FormReceiver) -> Response:
+        most = self._cell.settings.current.ingest.limits.max_file_bytes
         async with self._receiving:
-            files = await receive(receiver, request.stream())
+            files = await receive(receiver, request.stream(), most)
         # Whether or not the client waits for the answer, rows that were begun are finished.
         return await self._finished(self._judged(files, receiver.fields.get(BATCH_FIELD, b"")))
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from modelwarden_server.door.bodies import drain
+
 _IDLE_SECONDS = 120.0
 _PIECE = 1 << 20
 _SMALL_FIELD = 64 << 10
@@ -200,10 +202,20 @@ class FormReceiver:
         self._ended = True
 
 
-async def receive(receiver: FormReceiver, body: AsyncIterator[bytes]) -> list[ReceivedFile]:
-    """Read the whole body; disk and hashing happen in a thread. On any error everything
-    received is removed.
+async def receive(receiver: FormReceiver, body: AsyncIterator[bytes], most: int) -> list[ReceivedFile]:
+    """Read the whole body; writing happens in a thread. On any error everything received is removed.
+
+    When it is refused in the middle, up to `most` more bytes are read: who is answered while sending may
+    see a broken connection instead of the answer.
     """
+    try:
+        return await _received(receiver, body)
+    except (MultipartError, TooLargeError, OSError):
+        await drain(body, most)
+        raise
+
+
+async def _received(receiver: FormReceiver, body: AsyncIterator[bytes]) -> list[ReceivedFile]:
     waiting = bytearray()
     try:
         while True:

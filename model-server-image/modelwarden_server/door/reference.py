@@ -140,7 +140,7 @@ class ReferenceDoor:
         try:
             async with AsyncExitStack() as inside:
                 await inside.enter_async_context(self._turn)
-                files = await receive(receiver, request.stream())
+                files = await receive(receiver, request.stream(), self.limits().max_file_bytes)
                 if any(file.part == IMAGES for file in files):
                     await inside.enter_async_context(self.imaging)
                 return await asyncio.to_thread(self._take, name, files, whole)

@@ -57,11 +57,15 @@ class ImageStore:
         for folder in {self._place(image).parent for image in images}:
             sync_folder(folder)
 
-    def remove(self, images: Iterable[str]) -> None:
-        """Remove images, if they are there."""
+    def remove(self, images: Iterable[str]) -> int:
+        """Remove images, if they are there; how many were. Raises OSError."""
+        removed = 0
         for image in images:
-            if IMAGE_ID.match(image):
-                self._place(image).unlink(missing_ok=True)
+            path = self.path(image)
+            if path is not None:
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
 
     def sweep(self) -> None:
         """Remove what a killed process was writing. Whoever calls holds the volume."""

@@ -182,3 +182,38 @@ async def test_the_dataset_to_compare_with_is_the_wanted_one_or_the_last_profile
     assert rooms.store.active(None).name == "summer"
     assert rooms.store.active("spring").name == "spring"
     assert rooms.store.active("autumn") is None, "one that is wanted is waited for, not replaced"
+
+
+async def test_a_job_that_loads_has_the_doors_of_its_own_source_and_no_others(rooms, client):
+    await declare(client, sourceHash="ab" * 32)
+    mine, form = (
+        f"/internal/v1/datasets/spring/source/{'ab' * 32}",
+        [("reference_data", ("a", parquet(frame(7))))],
+    )
+    for claim, status in (
+        (JobClaim("reference", f"spring_{'ab' * 32}"), 200),
+        (JobClaim("reference", f"summer_{'ab' * 32}"), 403),
+        (JobClaim("reference", f"spring_{'cd' * 32}"), 403),
+        (JobClaim("profile", f"spring_{'ab' * 32}"), 403),
+    ):
+        rooms.caller = Caller(claim)
+        assert (await client.post(f"{mine}/begin")).status_code == status, claim
+    assert (await client.put("/internal/v1/datasets/spring", json={})).status_code == 403
+    rooms.caller = Caller(JobClaim("reference", f"spring_{'ab' * 32}"))
+    assert (await client.post(f"{mine}/files", files=form)).json()["counts"]["success"] == 7
+    assert (await client.put(f"{mine}/loaded", json={"records": 8})).status_code == 409
+    assert (await client.put(f"{mine}/loaded", json={"records": 7})).status_code == 200
+    rooms.caller = Caller()
+    assert (await client.post(PATH, params={"dataset": "spring"}, files=form)).status_code == 409
+    closed = await declare(client, closed=True, sourceHash="ab" * 32)
+    assert (closed.json()["state"], closed.json()["records"]) == ("closed", 7)
+    rooms.caller = Caller(JobClaim("reference", f"spring_{'ab' * 32}"))
+    assert (await client.post(f"{mine}/begin")).status_code == 409, "closed is final, whoever asks"
+
+
+async def test_a_dataset_that_is_loaded_by_a_job_is_not_what_an_upload_means(rooms, client):
+    await declare(client, "loaded", sourceHash="ab" * 32)
+    await declare(client, "mine")
+    files = [("reference_data", ("a", parquet(frame(4))))]
+    assert (await client.post(PATH, files=files)).status_code == 207
+    assert (rooms.store.get("mine").records, rooms.store.get("loaded").records) == (4, 0)
