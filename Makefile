@@ -62,6 +62,7 @@ test-long: $(READY) ## the same code with the full numbers
 	@echo "==> the full numbers"
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/unit -q --numprocesses auto
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/faults tests/api -q
+	@MODELWARDEN_LONG=1 $(PYTEST) tests/e2e/test_new_user.py -q
 
 lint: $(READY) ## ruff, mypy --strict, the layers, generated files
 	@echo "==> lint, types, layers, generated files"

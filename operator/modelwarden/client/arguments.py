@@ -56,7 +56,7 @@ If the line breaks, send it again: a row that is stored already is not counted a
   modelwarden send-file scans.json --images scans/
 """
 QUERY = """\
-Asks a question in the documented query language (docs/queries.md). QUERY is JSON, @FILE, or - for standard input.
+Asks a question in the documented query language (docs/queries.md). QUERY is JSON, @FILE, or - (standard input).
 
   modelwarden query '{"select": [{"function": "count", "alias": "n"}]}'
   modelwarden query @by-state.json --json
