@@ -84,13 +84,15 @@ class Gate:
         if waiting.turn.done() and not waiting.turn.cancelled():
             self._inside -= 1
             self._bytes -= waiting.size
-        else:
+        elif waiting in self._queue:
             self._queue.remove(waiting)
         self._let_in()
 
     def _let_in(self) -> None:
         while self._queue and self._room_for(self._queue[0].size):
             waiting = self._queue.popleft()
+            if waiting.turn.cancelled():
+                continue  # it has given up at this very moment, and is about to say so
             self._count(waiting.size)
             waiting.turn.set_result(None)
 

@@ -84,3 +84,20 @@ async def test_a_turn_that_comes_to_someone_who_is_leaving_goes_to_the_next() ->
         await asyncio.wait_for(staying, 5)
         assert gate.inside == 1
     assert gate.inside == 0
+
+
+async def test_a_place_that_gets_free_while_someone_is_giving_up_goes_to_the_next() -> None:
+    gate = Gate()
+    async with AsyncExitStack() as second:
+        async with AsyncExitStack() as first:
+            await inside(gate, first, 1, most=1)
+            leaving = asyncio.create_task(inside(gate, second, 1, most=1))
+            staying = asyncio.create_task(inside(gate, second, 1, most=1))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            # It has given up, but has not run since: it still stands in the queue.
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        await asyncio.wait_for(staying, 5)
+        assert (gate.inside, gate.waiting) == (1, 0)
+    assert gate.inside == 0
