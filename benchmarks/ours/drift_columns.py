@@ -9,7 +9,7 @@ import pyarrow as pa
 from benchmarks.peers.drift_data import CATEGORICAL, NUMERIC
 from modelwarden_server.analysis.buckets import Buckets, buckets
 from modelwarden_server.analysis.columns import Column
-from modelwarden_server.analysis.distances import Metric, distance
+from modelwarden_server.analysis.distances import Metric, distances
 from modelwarden_server.analysis.partials import Integers
 from modelwarden_server.analysis.profile import ColumnProfile, profile_column
 
@@ -36,18 +36,24 @@ class Scores:
     """PSI, KL and JS of each column, from counts by cell. Buckets and the reference's counts are made once."""
 
     def __init__(self, profiles: Sequence[ColumnProfile]) -> None:
-        self._base: dict[str, tuple[Buckets, Integers]] = {}
+        by_size: dict[int, list[tuple[str, Buckets, Integers]]] = {}
         for profile in profiles:
             layout = buckets(profile.cells, 10)
             if layout is None:
                 raise AssertionError(f"{profile.column.name} cannot be compared")
             base = layout.counts(np.asarray(profile.counts, dtype=np.int64))
-            self._base[profile.column.name] = (layout, base)
+            by_size.setdefault(layout.size, []).append((profile.column.name, layout, base))
+        # Columns with as many buckets are compared in one go.
+        self._alike = [
+            ([name for name, _, _ in group], [layout for _, layout, _ in group], np.stack([b for *_, b in group]))
+            for group in by_size.values()
+        ]
 
-    def of(self, counts: Mapping[str, Integers]) -> dict[str, list[float | None]]:
+    def of(self, counts: Mapping[str, Integers]) -> dict[str, list[float]]:
         """The scores of each column, in the order of METRICS."""
-        found = {}
-        for name, (layout, base) in self._base.items():
-            target = layout.counts(counts[name])
-            found[name] = [distance(metric, base, target) for metric in METRICS]
+        found: dict[str, list[float]] = {}
+        for names, layouts, bases in self._alike:
+            targets = np.stack([layout.counts(counts[n]) for n, layout in zip(names, layouts, strict=True)])
+            scores = np.stack([distances(metric, bases, targets) for metric in METRICS], axis=1)
+            found |= dict(zip(names, scores.tolist(), strict=True))
         return found

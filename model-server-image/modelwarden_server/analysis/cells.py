@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelwarden_server.analysis.columns import Kind
+from modelwarden_server.analysis.edge_search import EdgeSearch
 
 Codes = npt.NDArray[np.int32]
 Floats = npt.NDArray[np.float64]
@@ -110,6 +111,10 @@ class NumericCells:
         finite: Floats = edges[np.isfinite(edges)]
         return finite
 
+    @cached_property
+    def _search(self) -> EdgeSearch:
+        return EdgeSearch(self.edges)
+
     @property
     def outside(self) -> tuple[int, ...]:
         """Interval cells outside the declared range or, at an end that is not declared, the reference's."""
@@ -135,9 +140,10 @@ class NumericCells:
 
     def encode(self, values: pa.Array) -> Codes:
         numbers, null = as_floats(values)
-        codes = np.searchsorted(self.edges, numbers, side="right").astype(np.int32)
-        codes[np.isnan(numbers)] = self.intervals + 1
-        codes[null] = self.intervals
+        codes = self._search.places(numbers)
+        for mask, cell in zip((np.isnan(numbers), null), reversed(self.missing), strict=True):
+            if mask.any():
+                codes[mask] = cell
         return codes
 
 
@@ -187,8 +193,10 @@ class CategoryCells:
         coded = array if pa.types.is_dictionary(array.type) else array.dictionary_encode()
         # One place more, so that a null's index finds its cell there.
         cells = np.array([*(self._cell(v) for v in coded.dictionary.to_pylist()), self.missing[0]], np.int32)
-        index = pc.fill_null(coded.indices.cast(pa.int64()), len(cells) - 1)
-        found: Codes = cells[index.to_numpy(zero_copy_only=False)]
+        index = coded.indices
+        if index.null_count:
+            index = pc.fill_null(index.cast(pa.int32()), len(cells) - 1)
+        found: Codes = cells.take(index.to_numpy(zero_copy_only=False))
         return found
 
 
