@@ -78,8 +78,8 @@ class _Rows:
         """The next bytes of the file. `ended` once they close the list; what follows it is `behind`."""
         marks, self._state = _marks(window, _COMMA if self.as_list else _NEWLINE, self._state)
         start = len(self.held)
-        ends = np.flatnonzero((marks.depth < 0) & (marks.sign == _CLOSE_LIST)) if self.as_list else ()
-        if len(ends):
+        ends = np.flatnonzero((marks.depth < 0) & (marks.sign == _CLOSE_LIST))
+        if self.as_list and len(ends):
             end = int(marks.place[ends[0]])
             self.ended, self.behind, window = True, window[end + 1 :], window[:end]
         between = marks.place[(marks.depth == 0) & (marks.is_separator)]
