@@ -85,11 +85,16 @@ class PackedCounts:
 
     def between(self, start: int, end: int) -> SparseCounts:
         """The counts of keys in [start, end)."""
-        bounds = np.clip(np.array([start, end]) - self.first, 0, np.iinfo(np.uint32).max + 1)
-        if self.keys.dtype != np.uint32:
-            bounds = np.array([start, end]) - self.first
-        low, high = np.searchsorted(self.keys, bounds.astype(np.int64))
+        low, high = (self._place(key - self.first) for key in (start, end))
         return PackedCounts(self.first, self.keys[low:high], self.counts[low:high]).unpacked()
+
+    def _place(self, key: int) -> int:
+        if self.keys.dtype != np.uint32:
+            return int(np.searchsorted(self.keys, key))
+        if not 0 <= key < 2**32:
+            return 0 if key < 0 else len(self.keys)
+        # In the keys' own type: for any other, numpy would convert all of them first.
+        return int(np.searchsorted(self.keys, np.uint32(key)))
 
 
 def empty() -> SparseCounts:
@@ -152,5 +157,11 @@ def total(parts: Iterable[SparseCounts], space: int) -> Integers:
     """Counts by code over all slices, as a dense vector of length `space`."""
     out = np.zeros(space, dtype=np.int64)
     for part in parts:
-        np.add.at(out, part.keys % space, part.counts)
+        if not len(part):
+            continue
+        first = int(part.keys[0]) // space
+        if int(part.keys[-1]) // space == first:
+            out[part.keys - first * space] += part.counts  # one unit of time: no code twice
+        else:
+            np.add.at(out, part.keys % space, part.counts)
     return out
