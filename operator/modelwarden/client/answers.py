@@ -56,6 +56,23 @@ def drift_frame(answer: dict[str, Any], properties: Sequence[str], rollup: str |
     return frame.reindex(columns=list(properties)).astype("float64")
 
 
+def quality_frame(answer: dict[str, Any], properties: Sequence[str], rollup: str | None) -> pd.DataFrame:
+    """A row a window or group, property and question."""
+    found = []
+    for row in answer["query_result"]:
+        keys = {name: value for name, value in row.items() if name not in properties and name != "rows"}
+        for name in properties:
+            for question, finding in row.get(name, {}).items():
+                found.append({**keys, "attribute": name, "question": question, **finding})
+    frame = pd.DataFrame(found)
+    if "rollup" in frame.columns:
+        if rollup != "batch_id":
+            frame["rollup"] = pd.to_datetime(frame["rollup"], utc=True)
+        frame = frame.rename(columns={"rollup": "batch_id" if rollup == "batch_id" else "window"})
+    frame.attrs["rows_still_waiting"] = bool(answer.get("rows_still_waiting", False))
+    return frame
+
+
 def refused_part(number: int, rows: int, answer: dict[str, Any]) -> str:
     """Why a part of a reference was not taken as a whole, in a sentence."""
     counts = answer.get("counts", {})

@@ -56,10 +56,21 @@ If the line breaks, send it again: a row that is stored already is not counted a
   modelwarden send-file scans.json --images scans/
 """
 QUERY = """\
-Asks a question in the documented query language (docs/queries.md). QUERY is JSON, @FILE, or - (standard input).
+Asks a question in the documented query language (docs/queries.md). QUERY is JSON, @FILE, or - for standard
+input.
 
   modelwarden query '{"select": [{"function": "count", "alias": "n"}]}'
   modelwarden query @by-state.json --json
+"""
+
+
+FORGET = """\
+Has inferences and their labels deleted for good, in all tables: those of the given ids, or all that have a
+value of an attribute. Their ids are refused from then on. What is out of reach (backups, copies) is listed.
+
+  modelwarden forget loan-17 loan-18 --yes
+  modelwarden forget --attribute customer --value 4711 --yes
+  modelwarden forget --request 1f3c…             # what became of it
 """
 
 
@@ -146,6 +157,20 @@ def _asking(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: 
     inference = added.add_parser("inference", help="one inference with all its labels, as JSON", **cell)
     inference.add_argument("id", metavar="PARTNER_INFERENCE_ID")
     inference.set_defaults(run=commands.inference)
+
+    quality = added.add_parser("quality", help="missing, out of range and new values of features", **cell)
+    quality.add_argument("features", nargs="+", metavar="FEATURE")
+    quality.add_argument("--by", choices=commands.WINDOW_NAMES, help="one window a time, not all in one")
+    quality.add_argument("--all", action="store_true", help="also what does not occur")
+    quality.set_defaults(run=commands.quality)
+
+    forget = added.add_parser("forget", help="delete inferences for good", description=FORGET, **cell)
+    forget.add_argument("ids", nargs="*", metavar="PARTNER_INFERENCE_ID")
+    forget.add_argument("--attribute", metavar="NAME")
+    forget.add_argument("--value", metavar="VALUE")
+    forget.add_argument("--yes", action="store_true", help="do not ask")
+    forget.add_argument("--request", metavar="ID", help="only tell what became of this request")
+    forget.set_defaults(run=commands.forget)
 
     status = added.add_parser("status", help="what the model's server says of itself", **cell)
     status.add_argument("--json", action="store_true", help="the whole answer")

@@ -148,6 +148,48 @@ def inference(parsed: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def quality(parsed: argparse.Namespace) -> int:
+    """Bad values of features, against the reference."""
+    with _cell(parsed) as cell:
+        frame = cell.data_quality(parsed.features, rollup=parsed.by)
+    if "window" in frame.columns:
+        frame["window"] = frame["window"].dt.strftime(WINDOW_NAMES[parsed.by])
+    if not parsed.all and len(frame):
+        frame = frame[(frame["rows"] > 0) | frame["raised"]]
+    shown = frame.drop(columns="p_value", errors="ignore")
+    print(shown.to_string(index=False, na_rep="–", float_format=lambda share: f"{share:.4f}"))
+    return EXIT_OK
+
+
+def forget(parsed: argparse.Namespace) -> int:
+    """Has inferences deleted for good, or tells what became of a request."""
+    with _cell(parsed) as cell:
+        if parsed.request:
+            found = cell.forget_request(parsed.request)
+        else:
+            if not parsed.yes and not _sure():
+                return EXIT_FAILED
+            found = cell.forget(parsed.ids, attribute=parsed.attribute, value=_plain(parsed.value))
+    print(json.dumps(found, indent=2))
+    return EXIT_OK
+
+
+def _sure() -> bool:
+    if not sys.stdin.isatty():
+        print("modelwarden: forgetting cannot be undone: say --yes", file=sys.stderr)
+        return False
+    return input("Forgetting cannot be undone. Type yes: ").strip() == "yes"
+
+
+def _plain(text: str | None) -> object:
+    """A number or true and false as such, all else as text."""
+    try:
+        value = json.loads(text or "null")
+    except ValueError:
+        return text
+    return value if isinstance(value, int | float | bool) else text
+
+
 def status(parsed: argparse.Namespace) -> int:
     """What the cell says of itself; as a check, an exit code."""
     with _cell(parsed) as cell:

@@ -36,7 +36,8 @@ def drift_question(scope: DriftScope) -> dict[str, Any]:
         "base": {"source": "reference"},
         "target": {"source": "inference", "filter": narrowing},
     }
-    return asked | {"group_by": list(scope.group_by)} if scope.group_by else asked
+    groups = [{"property": name} for name in scope.group_by]
+    return asked | {"group_by": groups} if groups else asked
 
 
 def _with_zone(moment: datetime) -> datetime:

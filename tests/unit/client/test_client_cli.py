@@ -175,6 +175,45 @@ def test_an_inference_is_shown_with_its_labels(
     assert shown == {"inference": {"x": 1}, "labels": [{"ground_truth_data": {"y": 1}}]}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        (["loan-17", "--yes"], {"partner_inference_ids": ["loan-17"]}),
+        (["--attribute", "customer", "--value", "4711", "--yes"], {"attribute": "customer", "value": 4711}),
+        (["--attribute", "name", "--value", "Ann", "--yes"], {"attribute": "name", "value": "Ann"}),
+    ],
+)
+def test_forgetting_is_asked_for_and_its_record_shown(
+    scripted: ScriptedCell, arguments: list[str], sent: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = lambda asked, _n: Answer(200, STATUS if asked.path == "/status" else {"id": "f1"})
+    assert run(scripted, "forget", *arguments) == cli.EXIT_OK
+    assert scripted.asked[-1].json() == sent
+    assert json.loads(capsys.readouterr().out) == {"id": "f1"}
+
+
+def test_nothing_is_forgotten_by_a_script_that_does_not_say_yes(
+    scripted: ScriptedCell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n"))
+    assert run(scripted, "forget", "loan-17") == cli.EXIT_FAILED
+    assert "--yes" in capsys.readouterr().err
+    assert [asked.method for asked in scripted.asked if asked.method == "POST"] == []
+
+
+def test_quality_shows_what_occurs(scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {"rows": 3, "share": 0.3, "reference_share": 0.0, "p_value": 0.01, "raised": True}
+    row = {"rows": 10, "age": {"missing": found, "outOfRange": {**found, "rows": 0, "raised": False}}}
+    row["rollup"] = "2026-01-01T00:00:00Z"
+    scripted.script = lambda asked, _n: Answer(
+        200, STATUS if asked.path == "/status" else {"query_result": [row]}
+    )
+    assert run(scripted, "quality", "age", "--by", "month") == cli.EXIT_OK
+    header, line = capsys.readouterr().out.splitlines()
+    assert header.split()[:4] == ["window", "attribute", "question", "rows"]
+    assert line.split() == ["2026-01", "age", "missing", "3", "0.3000", "0.0000", "True"]
+
+
 def test_status_tells_of_labels_once_there_are_some(
     scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from modelwarden.client import (
     Cell,
     CellError,
     ClientError,
+    DriftScope,
     FileReport,
     FileRowsRefusedError,
     FileSending,
@@ -194,3 +195,29 @@ def test_batches_are_asked_for_and_closed(scripted: ScriptedCell, cell: Cell) ->
     assert {asked.path for asked in scripted.asked} == {f"/api/v3/models/{MODEL_ID}/batches/run%201"}
     bodies = [json.loads(asked.body) for asked in scripted.asked[1:]]
     assert bodies == [{"status": "uploaded", "total_record_count": 10}, {"status": "uploaded"}]
+
+
+def test_forgetting_names_ids_or_a_value_and_never_both(scripted: ScriptedCell, cell: Cell) -> None:
+    scripted.script = always(Answer(202, {"id": "f1", "state": "accepted"}))
+    assert cell.forget(["a", "b"])["id"] == "f1"
+    cell.forget(attribute="customer", value=0)
+    assert [asked.json() for asked in scripted.asked] == [
+        {"partner_inference_ids": ["a", "b"]},
+        {"attribute": "customer", "value": 0},
+    ]
+    for wrong in (lambda: cell.forget(), lambda: cell.forget(["a"], attribute="customer", value=1)):
+        with pytest.raises(ClientError, match="what to forget"):
+            wrong()
+    cell.forget_request("f1")
+    assert (scripted.asked[-1].method, scripted.asked[-1].path.rpartition("/")[2]) == ("GET", "f1")
+
+
+def test_data_quality_comes_back_as_a_row_a_finding(scripted: ScriptedCell, cell: Cell) -> None:
+    finding = {"rows": 3, "share": 0.3, "reference_share": 0.0, "p_value": 0.01, "raised": True}
+    row = {"rows": 10, "age": {"missing": finding}, "rollup": "2026-01-01T00:00:00Z", "town": "Rome"}
+    scripted.script = always(Answer(200, {"query_result": [row], "computed_from": "rows"}))
+    scope = DriftScope(group_by=["town"])
+    found = cell.data_quality(["age"], rollup="month", scope=scope)
+    expected = {"window": pd.Timestamp("2026-01-01", tz="UTC"), "town": "Rome", "attribute": "age"}
+    assert found.to_dict("records") == [{**expected, "question": "missing", **finding}]
+    assert scripted.asked[0].json()["group_by"] == [{"property": "town"}]
