@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden_server.cell import Cell
-from modelwarden_server.door.bodies import drain, read_body
+from modelwarden_server.door.bodies import drain, read_large_body
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.schema.parsed import BodyError, Limits, TooManyRowsError
 from modelwarden_server.web import Refusal, check_model
@@ -69,7 +69,7 @@ class Admission:
         finally:
             self._cell.metrics.requests.labels(str(status)).observe(time.perf_counter() - started)
 
-    async def body(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytes:
+    async def body(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytearray:
         """The body, read after the gate has admitted it; `inside` leaves the gate."""
         check_model(request, self._cell.identity)
         limits = settings.ingest.limits
@@ -99,7 +99,7 @@ class Admission:
             latest=int((self._cell.clock() + settings.ingest.max_future_seconds) * 1e6),
         )
 
-    async def parsed(self, body: bytes, parse: Callable[[bytes], Parsed]) -> Parsed:
+    async def parsed(self, body: bytearray, parse: Callable[[bytearray], Parsed]) -> Parsed:
         """What `parse` makes of the body, on a thread if it is large. Refuses (400, 413) what it raises."""
         try:
             if len(body) <= INLINE_BYTES:
@@ -110,7 +110,7 @@ class Admission:
         except TooManyRowsError as error:
             raise Refusal(413, f"{error} (ingest.limits.maxRows)") from None
 
-    async def _admitted(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytes:
+    async def _admitted(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytearray:
         limits = settings.ingest.limits
         declared = _declared_length(request)
         if declared is not None and declared > limits.max_body_bytes:
@@ -118,7 +118,7 @@ class Admission:
         size = limits.max_body_bytes if declared is None else declared
         gate = self.gate.admit(size, limits.max_requests_in_flight, limits.max_body_bytes)
         await inside.enter_async_context(gate)
-        body = await read_body(request, limits.max_body_bytes)
+        body = await read_large_body(request, limits.max_body_bytes)
         if declared is not None and len(body) != declared:
             raise Refusal(400, "the body is shorter than its Content-Length: send it again")
         return body

@@ -94,7 +94,7 @@ class InferenceRoom:
         body = await self._admission.body(request, settings, inside)
         return await self._admission.parsed(body, lambda body: self._identify(body, settings))
 
-    def _identify(self, body: bytes, settings: CellSettings) -> Identified:
+    def _identify(self, body: bytearray, settings: CellSettings) -> Identified:
         parsed = parse_rows(self._parser, body, self._admission.limits(settings))
         if settings.sensitivity:
             parsed = _protected(parsed, settings, self._secret)

@@ -9,7 +9,7 @@ parser, or here at its end.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,19 @@ _TOO_EARLY = "the JSON ends too early: send it again from its start"
 Places = npt.NDArray[np.int64]
 
 
-def json_pieces(content: BinaryIO, longest_row: int, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
+class Source(Protocol):
+    """What can be read from its beginning."""
+
+    def seek(self, place: int, /) -> object:
+        """Go to this byte."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """At most so many bytes; none at the end."""
+        ...
+
+
+def json_pieces(content: Source, longest_row: int, piece_bytes: int = PIECE_BYTES) -> Iterator[bytes]:
     """JSON lists that together hold the file's rows in order. Raises UnreadableFileError.
 
     `longest_row` bounds the bytes of one row, and with it what is held.

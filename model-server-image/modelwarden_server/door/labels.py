@@ -107,7 +107,7 @@ class LabelRoom:
             rows.labels("refused").inc(len(labels.parsed.refused) + len(forgotten))
             return row_answer(labels.parsed.total, labels.parsed.refused, forgotten)
 
-    def _identify(self, body: bytes, settings: CellSettings) -> IdentifiedLabels:
+    def _identify(self, body: bytearray, settings: CellSettings) -> IdentifiedLabels:
         parsed = parse_labels(self._parser, body, self._admission.limits(settings))
         if settings.sensitivity:
             parsed = replace(parsed, labels=protect(parsed.labels, settings.sensitivity, self._secret))

@@ -5,7 +5,6 @@ usual one to five times. As long as rows are good the cuts are guessed, which co
 bad row on they are found by counting brackets.
 """
 
-import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
@@ -38,24 +37,24 @@ class BodyParser(Protocol[Result]):
         ...
 
 
-def parse_rows(parser: BodyParser[ParsedRows], body: bytes, limits: Limits) -> ParsedRows:
+def parse_rows(parser: BodyParser[ParsedRows], body: bytearray, limits: Limits) -> ParsedRows:
     """As `parser.parse`, with bounded memory. Raises BodyError and TooManyRowsError."""
     return _parse(parser, body, limits, _joined_rows)
 
 
-def parse_labels(parser: BodyParser[ParsedLabels], body: bytes, limits: Limits) -> ParsedLabels:
+def parse_labels(parser: BodyParser[ParsedLabels], body: bytearray, limits: Limits) -> ParsedLabels:
     """As `parser.parse`, with bounded memory. Raises BodyError and TooManyRowsError."""
     return _parse(parser, body, limits, _joined_labels)
 
 
 def _parse(
-    parser: BodyParser[Parsed], body: bytes, limits: Limits, join: Callable[[Sequence[Parsed]], Parsed]
+    parser: BodyParser[Parsed], body: bytearray, limits: Limits, join: Callable[[Sequence[Parsed]], Parsed]
 ) -> Parsed:
     if len(body) <= PIECE_BYTES:
-        return parser.parse(body, limits)
+        return parser.parse(bytes(body), limits)
     begin = _FIRST.match(body)
     if begin is None:
-        next(elements(body[:4096]), None)  # says what is wrong
+        next(elements(bytes(body[:4096])), None)  # says what is wrong
         raise BodyError("the body is not JSON: send a JSON list of inferences")
     found: list[Parsed] = []
     rows, rest = 0, begin.end()
@@ -64,7 +63,7 @@ def _parse(
         rows, rest = rows + piece.total, following
         _check(rows, limits)
     if rest < len(body):
-        for piece in _cut(parser, b"[" + body[rest:] if found else body, limits, rows):
+        for piece in _cut(parser, _Rest(body, rest), limits, rows):
             found.append(piece)
             rows += piece.total
             _check(rows, limits)
@@ -72,7 +71,7 @@ def _parse(
 
 
 def _guessed(
-    parser: BodyParser[Parsed], body: bytes, limits: Limits, start: int
+    parser: BodyParser[Parsed], body: bytearray, limits: Limits, start: int
 ) -> Iterator[tuple[Parsed, int]]:
     """Pieces of good rows and where the next one begins, until a guess is wrong or a row is bad.
 
@@ -87,7 +86,9 @@ def _guessed(
         start = guess[1]
 
 
-def _read(parser: BodyParser[Parsed], body: bytes, limits: Limits, start: int) -> tuple[Parsed, int] | None:
+def _read(
+    parser: BodyParser[Parsed], body: bytearray, limits: Limits, start: int
+) -> tuple[Parsed, int] | None:
     if len(body) - start <= PIECE_BYTES:
         piece = parser.quick(b"[" + body[start:], limits)
         return None if piece is None else (piece, len(body))
@@ -98,7 +99,7 @@ def _read(parser: BodyParser[Parsed], body: bytes, limits: Limits, start: int) -
     return None
 
 
-def _likely_cuts(body: bytes, start: int) -> list[tuple[int, int]]:
+def _likely_cuts(body: bytearray, start: int) -> list[tuple[int, int]]:
     """Ends of rows in a piece's last part, and beginnings of those that follow, the last first."""
     end = start + PIECE_BYTES
     found = [
@@ -108,11 +109,31 @@ def _likely_cuts(body: bytes, start: int) -> list[tuple[int, int]]:
     return found[: -1 - _GUESSES : -1]
 
 
-def _cut(parser: BodyParser[Parsed], body: bytes, limits: Limits, before: int) -> Iterator[Parsed]:
+class _Rest:
+    """A list that goes on somewhere in a body, without a copy of it."""
+
+    def __init__(self, body: bytearray, start: int) -> None:
+        self._body, self._start = body, start
+        self._place = 0
+
+    def seek(self, place: int, /) -> None:
+        """See Source."""
+        self._place = place
+
+    def read(self, size: int, /) -> bytes:
+        """See Source: a bracket, then the body from `start` on."""
+        bracket = b"[" if self._place == 0 else b""
+        begin = self._start + max(0, self._place - 1)
+        found = bracket + self._body[begin : begin + size - len(bracket)]
+        self._place += len(found)
+        return found
+
+
+def _cut(parser: BodyParser[Parsed], body: _Rest, limits: Limits, before: int) -> Iterator[Parsed]:
     """Pieces that are cut where brackets say that a row ends."""
     rows = before
     try:
-        for text in json_pieces(io.BytesIO(body), LONGEST_ROW, PIECE_BYTES):
+        for text in json_pieces(body, LONGEST_ROW, PIECE_BYTES):
             piece = parser.parse(text, limits)
             yield piece
             rows += piece.total

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 Words = npt.NDArray[np.uint64]
 
 FEW = 16
+ROWS_AT_ONCE = 1 << 13
+"""Sixteen bytes a value are held meanwhile: so many rows fit into the processor's cache."""
 _A = np.uint64(0xBF58476D1CE4E5B9)
 _B = np.uint64(0x94D049BB133111EB)
 # Odd, so that multiplying by them tells all places apart (the golden ratio's bits and the finaliser's own).
@@ -58,6 +60,12 @@ class RowDigester:
 
     def digests(self, batch: pa.RecordBatch) -> Words:
         """One row of two words per row of the batch."""
+        if batch.num_rows <= ROWS_AT_ONCE:
+            return self._digests(batch)
+        starts = range(0, batch.num_rows, ROWS_AT_ONCE)
+        return np.concatenate([self._digests(batch.slice(start, ROWS_AT_ONCE)) for start in starts])
+
+    def _digests(self, batch: pa.RecordBatch) -> Words:
         places = {name: place for place, name in enumerate(batch.schema.names)}
         arrays = batch.columns
         columns = [arrays[places[name]] for name in self._names]
