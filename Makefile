@@ -61,6 +61,7 @@ test-e2e: $(READY) ## on a real node
 test-long: $(READY) ## the same code with the full numbers
 	@echo "==> the full numbers"
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/unit -q --numprocesses auto
+	@MODELWARDEN_LONG=1 $(MAKE) --no-print-directory test-native
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/faults tests/api -q
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/e2e/test_new_user.py -q
 
