@@ -133,6 +133,18 @@ def test_queries_and_functions_nest_only_so_deep():
     assert "deep" in refused({"select": [call("abs", property=nested)]})
 
 
+def test_functions_that_refer_to_each_other_do_not_double_at_each_step(monkeypatch):
+    chain = [call("add", "x0", left="age", right="age")]
+    for step in range(1, 60):
+        below = {"alias_ref": f"x{step - 1}"}
+        chain.append(call("add", f"x{step}", left=below, right=below))
+    assert "refer to each other" in refused({"select": chain})
+    monkeypatch.setattr("modelwarden_server.query.sql.statement.MAX_LENGTH", 20_000)
+    edges = list(range(100))
+    many = [call("binContinuous", f"b{i}", property="age", bin_thresholds=edges) for i in range(10)]
+    assert "too much at once" in refused({"select": many})
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"{", b'{"select": [NaN]}', b"[" * 100_000, b"\xff"])
 def test_what_is_no_query_is_refused_in_words(body):
     with pytest.raises(QueryError):

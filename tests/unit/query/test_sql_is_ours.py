@@ -22,17 +22,7 @@ from modelwarden_server.query.sql.statement import Statement, compiled
 MODEL = QueriedModel.of(identity(ATTRIBUTES), 0.5)
 # Our own words, names like c3, o0_1 and places like $7: no quotes but those around words of ours.
 OURS = re.compile(r"[A-Za-z0-9_ (),.*$<>=+/\[\]{}:'-]*")
-QUOTED = {
-    "day",
-    "nan",
-    "low",
-    "high",
-    "counts",
-    "true_positive",
-    "false_positive",
-    "true_negative",
-    "false_negative",
-}
+QUOTED = {"day", "nan", "TP", "FP", "TN", "FN"}
 hostile = st.one_of(
     st.text(min_size=1, max_size=40),
     st.sampled_from(

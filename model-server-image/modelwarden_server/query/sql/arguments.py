@@ -27,9 +27,9 @@ class Level(Protocol):
         ...
 
     def beside(self, sql: str) -> str:
-        """The name of a column, computed over all rows of the same group before they are folded.
+        """The name of a column that every row gets before rows are folded.
 
-        `{over}` in `sql` becomes what the group is partitioned by, to go on with `, more` or nothing.
+        `{over}` in `sql` becomes what the row's group is partitioned by, to go on with `, more` or nothing.
         """
         ...
 

@@ -32,6 +32,7 @@ class Kind(enum.Enum):
 
 NUMERIC = frozenset({Kind.INTEGER, Kind.NUMBER, Kind.BOOLEAN})
 COMPARABLE = NUMERIC | {Kind.TEXT, Kind.TIME}
+_LONGEST = 200_000
 LISTS = frozenset({Kind.TEXTS, Kind.NUMBERS, Kind.RANKED})
 
 
@@ -48,6 +49,12 @@ class Expression:
     windowed: bool = False
     loose: frozenset[str] = frozenset()
     shape: Shape | None = None
+
+    def __post_init__(self) -> None:
+        # A column that is referred to is written out again: a chain of sums with themselves would double
+        # at each step.
+        if len(self.sql) > _LONGEST:
+            raise QueryError("the functions refer to each other too often: use a subquery")
 
 
 def combined(sql: str, kind: Kind, *parts: Expression) -> Expression:

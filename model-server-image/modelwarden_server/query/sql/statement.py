@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.sql.catalog import LABELS, PLACE, ROWS, Catalog
 from modelwarden_server.query.sql.expression import Binder, Expression, Kind, Shape
 from modelwarden_server.query.sql.kinds import instant_text
@@ -19,6 +20,7 @@ from modelwarden_server.schema.compiled import EVENT_TIME, ID
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - without a zone, as all times of a statement
 _WHOLE = 1 << 64
+MAX_LENGTH = 2_000_000
 _PLACE = re.compile(r"\$(\d+)")
 
 
@@ -61,6 +63,8 @@ def compiled(query: Query, model: QueriedModel, rows: int) -> Statement:
     for outer in reversed(levels[:-1]):
         selected = _over(selected, outer, model, binder)
     sql, values = _numbered(selected.sql, binder)
+    if len(sql) > MAX_LENGTH:
+        raise QueryError("select: asks for too much at once: select fewer functions")
     return Statement(
         sql=sql,
         values=values,

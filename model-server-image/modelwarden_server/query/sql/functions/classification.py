@@ -11,7 +11,7 @@ in the right order, ties counting half (Mann and Whitney).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from modelwarden.resources.attributes import Stage
 from modelwarden_server.query.sql.arguments import Arguments
@@ -23,7 +23,6 @@ from modelwarden_server.query.sql.expression import (
     combined,
     number_of,
 )
-from modelwarden_server.query.sql.functions.transforms import label_of_greatest
 from modelwarden_server.query.sql.model import TRUTHS
 from modelwarden_server.query.sql.request import Property
 from modelwarden_server.query.sql.values import value_for
@@ -57,34 +56,25 @@ class _Judged:
         return f"({formula.format(**self.counts)})"
 
 
-_RATES: Final = {
-    "true_positive_rate": "{TP} / nullif({TP} + {FN}, 0)",
-    "false_positive_rate": "{FP} / nullif({FP} + {TN}, 0)",
-    "true_negative_rate": "{TN} / nullif({FP} + {TN}, 0)",
-    "false_negative_rate": "{FN} / nullif({TP} + {FN}, 0)",
-    "accuracy_rate": "({TP} + {TN}) / nullif({TP} + {FP} + {TN} + {FN}, 0)",
-    "balanced_accuracy_rate": "({TP} / nullif({TP} + {FN}, 0) + {TN} / nullif({FP} + {TN}, 0)) / 2",
-    "precision": "{TP} / nullif({TP} + {FP}, 0)",
-    "f1": "2 * {TP} / nullif(2 * {TP} + {FP} + {FN}, 0)",
-}
 _COUNTS: Final = {
-    "true_positive": "{TP}",
-    "false_positive": "{FP}",
-    "true_negative": "{TN}",
-    "false_negative": "{FN}",
+    "true_positive": "TP",
+    "false_positive": "FP",
+    "true_negative": "TN",
+    "false_negative": "FN",
 }
+_RECALL, _SPECIFICITY = "{TP} / nullif({TP} + {FN}, 0)", "{TN} / nullif({FP} + {TN}, 0)"
 _SINGLE: Final = {
-    "truePositiveRate": "true_positive_rate",
-    "falsePositiveRate": "false_positive_rate",
-    "trueNegativeRate": "true_negative_rate",
-    "falseNegativeRate": "false_negative_rate",
-    "accuracyRate": "accuracy_rate",
-    "balancedAccuracyRate": "balanced_accuracy_rate",
-    "f1": "f1",
-    "precision": "precision",
-    "recall": "true_positive_rate",
-    "sensitivity": "true_positive_rate",
-    "specificity": "true_negative_rate",
+    "truePositiveRate": _RECALL,
+    "falsePositiveRate": "{FP} / nullif({FP} + {TN}, 0)",
+    "trueNegativeRate": _SPECIFICITY,
+    "falseNegativeRate": "{FN} / nullif({TP} + {FN}, 0)",
+    "accuracyRate": "({TP} + {TN}) / nullif({TP} + {FP} + {TN} + {FN}, 0)",
+    "balancedAccuracyRate": f"({_RECALL} + {_SPECIFICITY}) / 2",
+    "f1": "2 * {TP} / nullif(2 * {TP} + {FP} + {FN}, 0)",
+    "precision": "{TP} / nullif({TP} + {FP}, 0)",
+    "recall": _RECALL,
+    "sensitivity": _RECALL,
+    "specificity": _SPECIFICITY,
 }
 
 
@@ -99,9 +89,11 @@ def _binary(arguments: Arguments) -> _Judged:
 def _one_class(arguments: Arguments) -> _Judged:
     name, _ = _prediction(arguments)
     arguments.raw("threshold")  # the documented client sends one with every score
-    greatest = _greatest(arguments)
-    of_class = combined(f"({greatest.sql} = {arguments.bind(name)})", Kind.BOOLEAN, greatest)
-    return _Judged(of_class, _truth(arguments, name))
+    names = [a.name for a in arguments.level.model.predictions]
+    if name not in names:
+        raise arguments.error("predicted_property", f"{name} is no predicted attribute")
+    of_class = f"({_predicted_class(arguments)} = {arguments.bind(names.index(name) + 1)})"
+    return _Judged(Expression(of_class, Kind.BOOLEAN), _truth(arguments, name))
 
 
 def _prediction(arguments: Arguments) -> tuple[str, Expression]:
@@ -109,11 +101,14 @@ def _prediction(arguments: Arguments) -> tuple[str, Expression]:
     return arguments.property("predicted_property", None if named is None else named.name, NUMERIC)
 
 
-def _greatest(arguments: Arguments) -> Expression:
-    """The name of the predicted attribute with the greatest value."""
+def _predicted_class(arguments: Arguments) -> str:
+    """The place, from 1, of the predicted attribute with the greatest value: a column of its own."""
     names = [a.name for a in arguments.level.model.predictions]
     columns = [arguments.level.expression(Property(name, arguments.path)) for name in names]
-    return label_of_greatest(arguments, names, columns)
+    aggregated("", Kind.INTEGER, *columns)  # refuses aggregates before they get into a column
+    values = f"[{', '.join(f'CAST({number_of(column)} AS DOUBLE)' for column in columns)}]"
+    greatest = f"list_position({values}, list_max({values}))"
+    return arguments.level.beside(f"CASE WHEN list_max({values}) IS NOT NULL THEN {greatest} END")
 
 
 def _truth(arguments: Arguments, prediction: str) -> Expression:
@@ -138,13 +133,41 @@ def _truth(arguments: Arguments, prediction: str) -> Expression:
     return combined(f"({number_of(truth)} = 1)", Kind.BOOLEAN, truth)
 
 
-def _struct(
-    formulas: Mapping[str, str], judged: Callable[[Arguments], _Judged]
+def _counts(judged: Callable[[Arguments], _Judged]) -> Callable[[Arguments], Expression]:
+    return _of_counts(judged, lambda counts: {name: counts[word] for name, word in _COUNTS.items()})
+
+
+def _rates(judged: Callable[[Arguments], _Judged]) -> Callable[[Arguments], Expression]:
+    def rates(counts: Mapping[str, int]) -> dict[str, float | None]:
+        tp, fp, tn, fn = (counts[word] for word in ("TP", "FP", "TN", "FN"))
+        right, wrong = _share(tp, tp + fn), _share(tn, fp + tn)
+        return {
+            "true_positive_rate": right,
+            "false_positive_rate": _share(fp, fp + tn),
+            "true_negative_rate": wrong,
+            "false_negative_rate": _share(fn, tp + fn),
+            "accuracy_rate": _share(tp + tn, tp + fp + tn + fn),
+            "balanced_accuracy_rate": None if right is None or wrong is None else (right + wrong) / 2,
+            "precision": _share(tp, tp + fp),
+            "f1": _share(2 * tp, 2 * tp + fp + fn),
+        }
+
+    return _of_counts(judged, rates)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _of_counts(
+    judged: Callable[[Arguments], _Judged], shape: Callable[[Mapping[str, int]], dict[str, Any]]
 ) -> Callable[[Arguments], Expression]:
+    """An object made of the four counts when the answer is written: four aggregates, not thirty."""
+
     def function(arguments: Arguments) -> Expression:
         of = judged(arguments)
-        fields = ", ".join(f"'{name}': {of.rate(formula)}" for name, formula in formulas.items())
-        return aggregated(f"{{{fields}}}", Kind.OBJECT, of.predicted, of.actual)
+        fields = ", ".join(f"'{word}': {count}" for word, count in of.counts.items())
+        return aggregated(f"{{{fields}}}", Kind.OBJECT, of.predicted, of.actual, shape=shape)
 
     return function
 
@@ -159,18 +182,13 @@ def _single(formula: str, judged: Callable[[Arguments], _Judged]) -> Callable[[A
 
 def _accuracy_of_all(arguments: Arguments) -> Expression:
     if arguments.has("predicted_property"):
-        return _single(_RATES["accuracy_rate"], _one_class)(arguments)
+        return _single(_SINGLE["accuracyRate"], _one_class)(arguments)
     arguments.raw("threshold")
     arguments.raw("ground_truth_property")
-    model, greatest = arguments.level.model, _greatest(arguments)
-    right, parts = [], [greatest]
-    for prediction in model.predictions:
-        actual = _truth(arguments, prediction.name)
-        right.append(
-            f"WHEN {greatest.sql} = {arguments.bind(prediction.name)} THEN CAST({actual.sql} AS INTEGER)"
-        )
-        parts.append(actual)
-    return aggregated(f"avg(CASE {' '.join(right)} END)", Kind.NUMBER, *parts)
+    actual = [_truth(arguments, prediction.name) for prediction in arguments.level.model.predictions]
+    right = f"[{', '.join(f'CAST({one.sql} AS INTEGER)' for one in actual)}]"
+    sql = f"avg(list_extract({right}, {_predicted_class(arguments)}))"
+    return aggregated(sql, Kind.NUMBER, *actual)
 
 
 def _auc(arguments: Arguments) -> Expression:
@@ -192,12 +210,12 @@ def _auc(arguments: Arguments) -> Expression:
 
 
 CLASSIFICATION: Final[Mapping[str, Callable[[Arguments], Expression]]] = {
-    "confusionMatrix": _struct(_COUNTS, _binary),
-    "confusionMatrixRate": _struct(_RATES, _binary),
-    "confusionMatrixMulticlass": _struct(_COUNTS, _one_class),
-    "confusionMatrixRateMulticlass": _struct(_RATES, _one_class),
-    **{name: _single(_RATES[rate], _binary) for name, rate in _SINGLE.items()},
-    **{f"{name}Multiclass": _single(_RATES[rate], _one_class) for name, rate in _SINGLE.items()},
+    "confusionMatrix": _counts(_binary),
+    "confusionMatrixRate": _rates(_binary),
+    "confusionMatrixMulticlass": _counts(_one_class),
+    "confusionMatrixRateMulticlass": _rates(_one_class),
+    **{name: _single(formula, _binary) for name, formula in _SINGLE.items()},
+    **{f"{name}Multiclass": _single(formula, _one_class) for name, formula in _SINGLE.items()},
     "accuracyRateMulticlass": _accuracy_of_all,
     "auc": _auc,
 }

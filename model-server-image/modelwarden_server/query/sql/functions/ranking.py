@@ -31,7 +31,10 @@ def _ranked(row: str, *, at_k: bool) -> Callable[[Arguments], Expression]:
         if at_k:
             items = f"list_slice({items}, 1, {k})"
         relevant = f"list_distinct({truth.sql})"
-        hits = f"list_transform({items}, lambda x: CAST(list_contains({truth.sql}, x) AS INTEGER))"
+        aggregated("", Kind.NUMBER, predicted, truth)  # refuses aggregates before they get into a column
+        hits = arguments.level.beside(
+            f"list_transform({items}, lambda x: CAST(list_contains({truth.sql}, x) AS INTEGER))"
+        )
         sql = row.replace("{relevant}", f"len({relevant})").replace("{hits}", hits).replace("{k}", k)
         known = f"{predicted.sql} IS NOT NULL AND {truth.sql} IS NOT NULL"
         return aggregated(f"avg(CASE WHEN {known} THEN {sql} END)", Kind.NUMBER, predicted, truth)

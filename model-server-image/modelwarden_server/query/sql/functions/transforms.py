@@ -44,16 +44,9 @@ def _label_by_max(arguments: Arguments) -> Expression:
                 f"properties[{place}]", f"is {column.kind.value}; labelByMaxColumn needs a number"
             )
         columns.append(column)
-    return label_of_greatest(arguments, names, columns)
-
-
-def label_of_greatest(
-    arguments: Arguments, labels: Sequence[str], columns: Sequence[Expression]
-) -> Expression:
-    """The label of the column with the greatest value of a row."""
     values = f"[{', '.join(f'CAST({number_of(column)} AS DOUBLE)' for column in columns)}]"
-    place = f"list_position({values}, list_max({values}))"
-    sql = f"list_extract(CAST({arguments.bind(list(labels))} AS VARCHAR[]), {place})"
+    greatest = f"list_position({values}, list_max({values}))"
+    sql = f"list_extract(CAST({arguments.bind(names)} AS VARCHAR[]), {greatest})"
     return combined(f"(CASE WHEN list_max({values}) IS NOT NULL THEN {sql} END)", Kind.TEXT, *columns)
 
 
