@@ -30,16 +30,21 @@ ITEMS = (
         "append-deltalake",
         how=(
             "rows of an id, two times, 20 floats, 3 integers, 2 texts, and a label and its time that are"
-            " still to come, two commits a round to one growing table. Ours syncs file, entry and folders; the peer (`write_deltalake` by path,"
-            " defaults) syncs nothing."
+            " still to come, two commits a round to one growing table. Ours syncs file, entry and folders;"
+            " the peer (`write_deltalake` by path, defaults) syncs nothing."
         ),
         measure=_deltalake,
         limits="what is left is the zstd of random doubles and the fixed cost of a commit.",
     ),
     Item(
         "append-pyiceberg",
-        how="the same rows, ten commits of 1000 a round to one growing table; the peer's catalogue is in SQLite.",
+        how=(
+            "the same rows, ten commits of 1000 a round to one growing table; the peer's catalogue is in"
+            " SQLite."
+        ),
         measure=_pyiceberg,
-        limits="a commit's fixed cost: opening and closing parquet for 30 columns, one Delta entry, five syncs.",
+        limits=(
+            "a commit's fixed cost: opening and closing parquet for 30 columns, one Delta entry, five syncs."
+        ),
     ),
 )

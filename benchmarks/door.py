@@ -27,7 +27,8 @@ def _measured(setting: Setting) -> list[Result]:
     return [
         Result("http", "requests of 1000 rows x 31 values, 4 connections: acknowledged", "rows/s on one core",
                full.rows / full.seconds),
-        Result("http-cpu", "the same by the store's CPU time, its writer included", "rows/CPU s", full.rows / cpu),
+        Result("http-cpu", "the same by the store's CPU time, its writer included", "rows/CPU s",
+               full.rows / cpu),
         Result("http-stored", "the same until all are in the table", "rows/s on one core", stored),
         Result("http-p50", "100 requests of 10 rows a second: half are answered within", "ms",
                1000 * calm.quantile(0.5)),
@@ -38,9 +39,9 @@ def _measured(setting: Setting) -> list[Result]:
 ITEM = Item(
     "http",
     how=(
-        "a store process on one core, the clients on the others. An answer comes when the rows are parsed, validated, known"
-        " to be new, and synced to the log. At the pace of 100 requests a second, a request's time begins when it was due."
-        " There is no peer: none answers after a sync."
+        "a store process on one core, the clients on the others. An answer comes when the rows are"
+        " parsed, validated, known to be new, and synced to the log. At the pace of 100 requests a second,"
+        " a request's time begins when it was due. There is no peer: none answers after a sync."
     ),
     measure=_measured,
 )

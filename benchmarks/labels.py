@@ -20,7 +20,7 @@ def _measured(setting: Setting) -> list[Result]:
     return [
         written.rate("labels", "100,000 late labels for 1M rows x 30 columns", "labels", 100),
         Result(
-            "labels-join", "the error (RMSE) over all of them, asked of the store's query engine: wall time", "s",
+            "labels-join", "the RMSE over all of them, by the store's query engine: wall time", "s",
             statistics.median(turn.wall for turn in joined),
             target=JOIN_SECONDS, bound=Bound.OURS_AT_MOST, rounds=len(joined),
         ),
@@ -30,10 +30,14 @@ def _measured(setting: Setting) -> list[Result]:
 ITEM = Item(
     "labels",
     how=(
-        "ours is one durable commit to the table of labels; the peer's is `merge` by id into a table of ten files over"
-        " which the labels are spread, a fresh copy each round. The join is the documented query for RMSE, as the store"
-        " answers it: DuckDB with one thread and 128 MiB, the newest label of each id."
+        "ours is one durable commit to the table of labels; the peer's is `merge` by id into a table of"
+        " ten files over which the labels are spread, a fresh copy each round. The join is the documented"
+        " query for RMSE, as the store answers it: DuckDB with one thread and 128 MiB, the newest label of"
+        " each id."
     ),
     measure=_measured,
-    limits="writing ids that do not compress, and the fixed cost of a commit; reading, the hash of a million ids.",
+    limits=(
+        "writing ids that do not compress, and the fixed cost of a commit; reading, the hash of a million"
+        " ids."
+    ),
 )

@@ -40,7 +40,9 @@ class Connection:
         # A request is one write here: nothing is gained by waiting for more.
         self._http.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def ask(self, method: str, path: str, body: bytes = b"", kind: str = "application/json") -> tuple[int, bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes = b"", kind: str = "application/json"
+    ) -> tuple[int, bytes]:
         """Status and body of an answer. Raises OSError or http.client.HTTPException."""
         self._http.request(method, path, body, {"Authorization": _KEY, "Content-Type": kind})
         answer = self._http.getresponse()

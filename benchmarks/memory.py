@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import cycle
 
 from benchmarks import wide_model
-from benchmarks.cores import clients_elsewhere
 from benchmarks.harness import Item, Setting
 from benchmarks.load import Pace, paced
 from benchmarks.loopback import LoopbackStore
@@ -44,7 +43,9 @@ class _Rate:
             peak = store.peak_mebibytes()
         name = f"memory-{self.rows}"
         reached = sent.rows / sent.seconds
-        setting.tell(f"{sent.rows:,} rows stored, {asked} questions answered, {sent.put_off} requests put off")
+        setting.tell(
+            f"{sent.rows:,} rows stored, {asked} questions answered, {sent.put_off} requests put off"
+        )
         what = f"peak resident memory at {self.rows} rows/s of 31 values over {setting.seconds:g} s"
         return [
             Result(name, what, "MiB", peak, target=LIMIT_MEBIBYTES, bound=Bound.OURS_AT_MOST),
@@ -54,16 +55,17 @@ class _Rate:
 
     def item(self) -> Item:
         how = (
-            f"{_REQUESTS} requests of {self.rows // _REQUESTS} rows a second; every second, in turn, the drift of all inputs"
-            " from partials, of one by a filter over the rows, and a score by SQL. The peak is the kernel's VmHWM: files that are mapped"
-            " count. With MODELWARDEN_LONG=1 ten minutes instead of one."
+            f"{_REQUESTS} requests of {self.rows // _REQUESTS} rows a second; every second, in turn, the"
+            " drift of all inputs from partials, of one by a filter over the rows, and a score by SQL. The"
+            " peak is the kernel's VmHWM: files that are mapped count. With MODELWARDEN_LONG=1 ten minutes"
+            " instead of one."
         )
         return Item(f"memory-{self.rows}", how, self.measure, _LIMITS)
 
 
 _LIMITS = (
-    "the libraries take some 250 MiB before the first row; the rest is partials in memory and batches on their way into"
-    " parquet."
+    "the libraries take some 250 MiB before the first row; the rest is partials in memory and batches on"
+    " their way into parquet."
 )
 
 
@@ -82,15 +84,15 @@ def _ask(store: LoopbackStore, stop: threading.Event) -> int:
 
 
 def _questions(store: LoopbackStore) -> list[tuple[str, dict[str, object]]]:
-    reference, inference = {"source": "reference"}, {"source": "inference"}
-    some = {"source": "inference", "filter": [{"property": "text_0", "comparator": "eq", "value": "value-1"}]}
+    base = {"source": "reference"}
     every = [*wide_model.FLOATS, *wide_model.INTEGERS, *wide_model.TEXTS]
-    error = {"function": "rmse", "parameters": {}}
-    rows = {"select": [error], "filter": [{"property": "float_0", "comparator": "gt", "value": 0}]}
+    some = [{"property": "text_0", "comparator": "eq", "value": "value-1"}]
+    half = [{"property": "float_0", "comparator": "gt", "value": 0}]
+    whole, part = {"source": "inference"}, {"source": "inference", "filter": some}
     return [
-        (store.query, rows),
-        (store.drift, {"properties": every, "metric": "PSI", "base": reference, "target": inference}),
-        (store.drift, {"properties": ["float_0"], "metric": "KLDivergence", "base": reference, "target": some}),
+        (store.drift, {"properties": every, "metric": "PSI", "base": base, "target": whole}),
+        (store.drift, {"properties": ["float_0"], "metric": "KLDivergence", "base": base, "target": part}),
+        (store.query, {"select": [{"function": "rmse", "parameters": {}}], "filter": half}),
     ]
 
 

@@ -77,22 +77,22 @@ ITEM = Item(
     ),
     measure=_measured,
     limits=(
-        "msgspec decodes the whole request first and Arrow takes the columns from Python objects: every value"
-        " is an object once."
+        "msgspec decodes the whole request first and Arrow takes the columns from Python objects: every"
+        " value is an object once."
     ),
 )
 
 COMPILED = Item(
     "parse-compiled",
     how=(
-        "the same request and the same peer; ours is the optional package of `make native` (one pass in Rust,"
-        " straight into Arrow's buffers). What it costs is in `native/README.md`. Left out where there is no"
-        " cargo."
+        "the same request and the same peer; ours is the optional package of `make native` (one pass in"
+        " Rust, straight into Arrow's buffers). What it costs is in `native/README.md`. Left out where"
+        " there is no cargo."
     ),
     measure=_measured_compiled,
     limits=(
-        "half of the time goes into the digits of the floats; a busy neighbour on the same core slows it down"
-        " more than it slows the peer, which waits for memory anyway."
+        "half of the time goes into the digits of the floats; a busy neighbour on the same core slows it"
+        " down more than it slows the peer, which waits for memory anyway."
     ),
 )
 

@@ -44,9 +44,8 @@ class Result:
 
     def rounded(self) -> "Result":
         """The same in four digits: more would promise what a measurement does not hold."""
-        figures = {name: getattr(self, name) for name in ("ours", "peer", "ratio")}
-        kept = {name: float(f"{value:.4g}") for name, value in figures.items() if value is not None}
-        return replace(self, **kept)
+        peer, ratio = (None if v is None else float(f"{v:.4g}") for v in (self.peer, self.ratio))
+        return replace(self, ours=float(f"{self.ours:.4g}"), peer=peer, ratio=ratio)
 
     @property
     def met(self) -> bool | None:
@@ -59,8 +58,7 @@ class Result:
 
     @property
     def missed_by(self) -> float | None:
-        """How far the value is from the target, as a share of the target; None if it is met or there is none.
-        """
+        """How far the value is from a target that is missed, as a share of the target."""
         value = self._bounded
         if self.met is not False or self.target is None or value is None:
             return None
@@ -85,7 +83,9 @@ class Circumstances:
         """Those of this process. `load` is what else is running: the load average of the last minute."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
         cores = len(os.sched_getaffinity(0))
-        machine = f"{cores} cores of {_processor()}, {memory:.0f} GiB, {platform.system()} {platform.machine()}"
+        machine = (
+            f"{cores} cores of {_processor()}, {memory:.0f} GiB, {platform.system()} {platform.machine()}"
+        )
         today = time.strftime("%Y-%m-%d", time.gmtime())
         return cls(today, machine, platform.python_version(), round(os.getloadavg()[0], 1))
 
@@ -116,7 +116,9 @@ def read(path: Path = RESULTS) -> list[Kept]:
         raise ValueError(f"{path} is not what `make bench` writes: {error!r}") from error
 
 
-def keep(found: Sequence[Kept], items: Iterable[str], order: Sequence[str], path: Path = RESULTS) -> list[Kept]:
+def keep(
+    found: Sequence[Kept], items: Iterable[str], order: Sequence[str], path: Path = RESULTS
+) -> list[Kept]:
     """Put what was found in the file, in the place of all entries of the measured `items`; returns all.
 
     `order` names all items there are, as the file lists them; entries of others are dropped.

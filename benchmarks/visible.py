@@ -64,7 +64,11 @@ def _in_window(store: LoopbackStore, connection: Connection, day: datetime) -> b
     start = day.replace(hour=0)
     conditions = [
         {"property": "inference_timestamp", "comparator": "gte", "value": start.isoformat()},
-        {"property": "inference_timestamp", "comparator": "lt", "value": (start + timedelta(days=1)).isoformat()},
+        {
+            "property": "inference_timestamp",
+            "comparator": "lt",
+            "value": (start + timedelta(days=1)).isoformat(),
+        },
     ]
     question = {
         "properties": [*wide_model.FLOATS, *wide_model.INTEGERS, *wide_model.TEXTS],
@@ -85,9 +89,10 @@ def _in_window(store: LoopbackStore, connection: Connection, day: datetime) -> b
 ITEM = Item(
     "visible",
     how=(
-        "while 500 rows a second come in, one row for a day of its own is sent, and then the drift of all inputs on that"
-        " day is asked until the answer has it. The time is from before the row is sent to the end of that answer. An answer"
-        " waits until what was acknowledged before is in the table and in the partials."
+        "while 500 rows a second come in, one row for a day of its own is sent, and then the drift of all"
+        " inputs on that day is asked until the answer has it. The time is from before the row is sent to"
+        " the end of that answer. An answer waits until what was acknowledged before is in the table and"
+        " in the partials."
     ),
     measure=_measured,
 )

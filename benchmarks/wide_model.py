@@ -24,7 +24,9 @@ def _attribute(name: str, value_type: str, stage: str, **more: Any) -> dict[str,
 
 
 def _model() -> MonitoredModel:
-    kinds = dict.fromkeys(FLOATS, "FLOAT") | dict.fromkeys(INTEGERS, "INTEGER") | dict.fromkeys(TEXTS, "STRING")
+    kinds = (
+        dict.fromkeys(FLOATS, "FLOAT") | dict.fromkeys(INTEGERS, "INTEGER") | dict.fromkeys(TEXTS, "STRING")
+    )
     inputs = [
         _attribute(name, kind, "PIPELINE_INPUT", position=i, categorical=kind == "STRING")
         for i, (name, kind) in enumerate(kinds.items())

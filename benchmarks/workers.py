@@ -66,8 +66,7 @@ class Threads:
 
 
 def ours(module: str, scale: float, *variant: str) -> "Worker":
-    """Our side: a module of `benchmarks.ours`, in this environment, and which of its works if it has several.
-    """
+    """Our side: a module of `benchmarks.ours` in this environment, and which of its works it does."""
     command = [sys.executable, "-m", f"benchmarks.ours.{module}", str(scale), *variant]
     return Worker(command, Threads.one())
 

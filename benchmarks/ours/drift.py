@@ -17,11 +17,13 @@ def prepare(scale: float) -> Round:
     scores = Scores(profiles)
 
     def once() -> int:
-        cells = {p.column.name: (p.cells.encode(current.column(p.column.name)), p.cells.size) for p in profiles}
+        cells = {
+            p.column.name: (p.cells.encode(current.column(p.column.name)), p.cells.size) for p in profiles
+        }
         found = scores.of({name: np.bincount(codes, minlength=size) for name, (codes, size) in cells.items()})
         if len(found) != len(profiles):
             raise AssertionError("a column has no score")
-        return current.num_rows
+        return int(current.num_rows)
 
     return once
 

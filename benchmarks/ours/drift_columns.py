@@ -33,7 +33,7 @@ def _chunks(table: pa.Table, name: str) -> list[pa.Array]:
 
 
 class Scores:
-    """PSI, KL and JS of each column, from counts by cell. Buckets and the reference's counts are made once."""
+    """PSI, KL and JS of each column, from counts by cell. What the reference gives is made once."""
 
     def __init__(self, profiles: Sequence[ColumnProfile]) -> None:
         by_size: dict[int, list[tuple[str, Buckets, Integers]]] = {}
@@ -43,17 +43,14 @@ class Scores:
                 raise AssertionError(f"{profile.column.name} cannot be compared")
             base = layout.counts(np.asarray(profile.counts, dtype=np.int64))
             by_size.setdefault(layout.size, []).append((profile.column.name, layout, base))
-        # Columns with as many buckets are compared in one go.
-        self._alike = [
-            ([name for name, _, _ in group], [layout for _, layout, _ in group], np.stack([b for *_, b in group]))
-            for group in by_size.values()
-        ]
+        self._alike = list(by_size.values())
 
     def of(self, counts: Mapping[str, Integers]) -> dict[str, list[float]]:
         """The scores of each column, in the order of METRICS."""
         found: dict[str, list[float]] = {}
-        for names, layouts, bases in self._alike:
-            targets = np.stack([layout.counts(counts[n]) for n, layout in zip(names, layouts, strict=True)])
+        for alike in self._alike:  # columns with as many buckets are compared in one go
+            bases = np.stack([base for _, _, base in alike])
+            targets = np.stack([layout.counts(counts[name]) for name, layout, _ in alike])
             scores = np.stack([distances(metric, bases, targets) for metric in METRICS], axis=1)
-            found |= dict(zip(names, scores.tolist(), strict=True))
+            found |= dict(zip((name for name, _, _ in alike), scores.tolist(), strict=True))
         return found

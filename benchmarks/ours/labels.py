@@ -84,8 +84,8 @@ def _files(table: AppendTable) -> Files:
 
 def _rows(number: int, first: int) -> pa.Table:
     rng = np.random.default_rng(first)
-    made = {name: column for name, column in zip(table_rows.SCHEMA.names, table_rows.rows(number, first).columns,
-                                                 strict=True)}  # fmt: skip
+    given = table_rows.rows(number, first)
+    made = dict(zip(given.schema.names, given.columns, strict=True))
     words = pa.array(
         np.array(["alpha", "beta", "gamma"], dtype=object)[rng.integers(0, 3, number)], pa.string()
     )

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.ours.drift_columns import METRICS, Scores, profiles_of
+from benchmarks.ours.drift_columns import Scores, profiles_of
 from benchmarks.ours.folded import EVENT, Folded
 from benchmarks.peers.drift_data import CATEGORICAL, NUMERIC, REFERENCE_ROWS, frame
 from benchmarks.peers.turns import Round, serve

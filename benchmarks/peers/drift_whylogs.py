@@ -1,5 +1,5 @@
-"""A whylogs profile of the rows (sketches and counts): what its drift scores are made from. The reference's is
-made beforehand.
+"""A whylogs profile of the rows (sketches and counts): what its drift scores are made from. The
+reference's is made beforehand.
 """
 
 import pandas as pd

@@ -1,5 +1,5 @@
-"""Late labels by deltalake's MERGE into the table of the rows, which rewrites every file that it touches. Each
-round starts from the same table.
+"""Late labels by deltalake's MERGE into the table of the rows, which rewrites every file that it touches.
+Each round starts from the same table.
 """
 
 import atexit

@@ -45,7 +45,8 @@ def rows(count: int, first: int = 0) -> pa.Table:
 def ids(numbers: np.ndarray) -> pa.Array:
     """The ids of rows: as long as a UUID, and no two alike."""
     scattered = numbers.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return pa.array([f"{a:016x}-{b:012d}" for a, b in zip(scattered.tolist(), numbers.tolist())], pa.string())
+    both = zip(scattered.tolist(), numbers.tolist(), strict=True)
+    return pa.array([f"{a:016x}-{b:012d}" for a, b in both], pa.string())
 
 
 def labels(count: int, of: int, seed: int) -> pa.Table:
