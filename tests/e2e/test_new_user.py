@@ -228,6 +228,23 @@ def test_drift_of_a_segment_is_what_pandas_computes(world: World, state: str) ->
             assert scored[feature] == pytest.approx(expected, abs=1e-9), (start, feature)
 
 
+def test_all_segments_at_once_are_each_of_them_alone(world: World) -> None:
+    together = world.cell.drift(["income", "risk"], scope=DriftScope(group_by=["state"]))
+    assert list(together.index) == sorted(STATES)
+    for state, scored in together.iterrows():
+        rows = world.stored[world.stored["state"] == state]
+        for feature in together.columns:
+            expected = psi(*counts(world.reference[feature], rows[feature]))
+            assert scored[feature] == pytest.approx(expected, abs=1e-9), (state, feature)
+
+
+def test_missing_values_are_those_that_pandas_counts(world: World) -> None:
+    found = world.cell.data_quality(["income"], rollup="month").query("question == 'missing'")
+    expected = world.stored.groupby("month")["income"].agg(lambda income: income.isna().sum())
+    assert [start.strftime("%Y-%m") for start in found["window"]] == list(expected.index)
+    assert found["rows"].tolist() == expected.tolist()
+
+
 def test_the_drift_is_where_it_was_put(world: World) -> None:
     income = [
         world.cell.drift(
