@@ -1,6 +1,9 @@
 """Nothing that a client writes becomes part of a statement, and what runs it can do nothing else."""
 
+import os
 import re
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -186,3 +189,9 @@ def test_closing_the_engine_leaves_no_temporary_files(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
     made.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_is_not_asked_does_not_pay_for_the_engine():
+    told = "import sys, modelwarden_server.apps; sys.exit('duckdb' in sys.modules)"
+    paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", told], env=paths, check=False).returncode == 0
