@@ -10,6 +10,7 @@ moment of the request on no row of it is taken in; if the count does not fit, th
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -72,6 +73,8 @@ class BatchRoom:
         """See Room."""
         if self._batches is None:
             return {}
+        with contextlib.suppress(OSError, pa.ArrowException):
+            self._batches.catch_up()
         open_ones, closed = self._batches.totals()
         return {"batches": BatchReport(open=open_ones, closed=closed)}
 
@@ -104,9 +107,10 @@ class BatchRoom:
         check_model(request, self._cell.identity)
         batches = await self._counted()
         try:
-            return json_answer(self._described(batches.get(request.path_params["batch"])))
+            found = await asyncio.to_thread(batches.get, request.path_params["batch"])
         except UnknownBatchError as error:
             raise Refusal(404, str(error)) from None
+        return json_answer(self._described(found))
 
     async def close_batch(self, request: Request) -> Response:
         """Close a batch with the stated number of rows: 200, or 400 with both numbers."""
@@ -138,7 +142,9 @@ class BatchRoom:
         batches.close(name, count, at_least=sampled)
 
     async def _all(self) -> Sequence[Batch]:
-        return () if not self._cell.schema.is_batch else (await self._counted()).all()
+        if not self._cell.schema.is_batch:
+            return ()
+        return await asyncio.to_thread((await self._counted()).all)
 
     async def _counted(self) -> Batches:
         """The batches with every row that was acknowledged before now, if the writer can keep up."""

@@ -108,16 +108,21 @@ class Batches:
         self._kept = self._counts.version
 
     def shut(self, ids: Iterable[str]) -> frozenset[str]:
-        """Those of these batches that take no more rows: closed, or just being closed. Quick."""
+        """Those of these batches that take no more rows: closed, or just being closed.
+
+        Never waits: whoever counts may hold the lock for as long as it takes to read a file.
+        """
         if not self._closed and not self._closing:
             return frozenset()
-        with self._lock:
-            return frozenset(name for name in ids if name in self._closed or name in self._closing)
+        return frozenset(name for name in ids if name in self._closed or name in self._closing)
 
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """Version `version` of the table added these rows: count them without reading them again."""
+        """Version `version` of the table added these rows: count them without reading them again.
+
+        Not if files before it are not counted yet; `catch_up` finds them all.
+        """
         with self._lock:
-            if version != self._counts.version + 1:
+            if any(file.version < version for file in self._table.files_added(self._counts.version)):
                 return
             for batch in batches:
                 self._count(batch)
@@ -125,7 +130,7 @@ class Batches:
             self._keep_now_and_then()
 
     def behind(self, version: int) -> None:
-        """See CommitListener: the rows are counted when someone asks, or `retired` does."""
+        """See CommitListener: the rows are counted when someone asks, for the status at the latest."""
 
     def fold_truth(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """See CommitListener: labels are in no batch of their own."""
@@ -172,16 +177,14 @@ class Batches:
             return len(self._counts.batches.keys() - self._closed.keys()), len(self._closed)
 
     def begin_closing(self, name: str) -> None:
-        """Take no more rows of the batch; `close` or `give_up` decides for how long."""
-        with self._lock:
-            self._closing[name] += 1
+        """Take no more rows of the batch; `close` or `give_up` decides for how long. On the event loop."""
+        self._closing[name] += 1
 
     def give_up(self, name: str) -> None:
-        """The batch is not closed after all, or already is."""
-        with self._lock:
-            self._closing[name] -= 1
-            if self._closing[name] <= 0:
-                del self._closing[name]
+        """The batch is not closed after all, or already is. On the event loop."""
+        self._closing[name] -= 1
+        if self._closing[name] <= 0:
+            del self._closing[name]
 
     def close(self, name: str, count: int | None, *, at_least: bool = False) -> Batch:
         """Close the batch with the number of rows the client states (None: with as many as there are).
