@@ -50,6 +50,7 @@ class StoreProcess:
     settings: CellSettings = field(default_factory=census.settings)
     data: Path | None = None
     commit_seconds: float = 0.2
+    module: str = "modelwarden_server"
     port: int = field(default_factory=free_port)
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
@@ -78,7 +79,7 @@ class StoreProcess:
         (self.folder / "identity.json").write_bytes(canonical_json(self.identity))
         self.write_settings(self.settings)
         (self.folder / "key").write_text(KEY)
-        command = [sys.executable, "-m", "modelwarden_server", "store"]
+        command = [sys.executable, "-m", self.module, "store"]
         for flag, value in {
             "--identity": self.folder / "identity.json",
             "--settings": self.folder / "settings.json",
@@ -90,7 +91,7 @@ class StoreProcess:
         }.items():
             command += [flag, str(value)]
         environment = os.environ | self.environment
-        environment["PYTHONPATH"] = f"{REPO}/operator:{REPO}/model-server-image"
+        environment["PYTHONPATH"] = f"{REPO}/operator:{REPO}/model-server-image:{REPO}/tests"
         with (self.folder / "log.jsonl").open("ab") as output:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
         return self.process
@@ -104,6 +105,12 @@ class StoreProcess:
 
     def ready(self) -> bool:
         return self.get("/readyz").startswith("200")
+
+    def peak_memory(self) -> int:
+        """Most bytes of memory that the process ever had, mapped files included."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) << 10
 
     def get(self, path: str) -> str:
         """Status and text of an open path; empty while nobody listens."""

@@ -51,6 +51,9 @@ class MaintenancePace:
     log_seconds: float = 3600.0
 
 
+DEFAULT_PACE = MaintenancePace()
+
+
 @dataclass
 class Done:
     """What has been done since the start."""
@@ -75,7 +78,7 @@ class Maintenance:
     listeners: Listeners
     kept_ids: Callable[[], int]
     clock: Callable[[], float]
-    pace: MaintenancePace = MaintenancePace()
+    pace: MaintenancePace = field(default_factory=lambda: DEFAULT_PACE)
     rules: Callable[[], KeepRules] = KeepRules
     done: Done = field(default_factory=Done)
     failure: str | None = None
