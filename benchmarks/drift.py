@@ -1,4 +1,4 @@
-"""Drift of a million rows with thirty columns against a reference: from rows in memory, ours and each peer's."""
+"""Drift of a million rows and thirty columns against a reference, from rows in memory: ours and peers'."""
 
 from dataclasses import dataclass
 

@@ -23,8 +23,8 @@ $ MODELWARDEN_LONG=1 make bench ONLY=memory
 Rates are units per CPU second of the process, the median of the rounds. Ours and the peer's take turns, each
 in a process of its own, on one core and with one thread. Each peer has an environment of its own, pinned down
 to the last dependency (`benchmarks/peers/requirements/`). Both sides get the same data, made by the same code
-with the same seeds. What is prepared once from the reference is outside the measurement on both sides. The same
-figures as JSON: `benchmarks/results.json`.
+with the same seeds. What is prepared once from the reference is outside the measurement on both sides. The
+same figures as JSON: `benchmarks/results.json`.
 """
 
 

@@ -100,14 +100,14 @@ class Worker:
         try:
             self.version = str(self._answer()["version"])
         except BaseException:
-            self._end()
+            self._end(at_once=True)
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._end(at_once=error is not None)
 
     def turn(self) -> Turn:
         """Have one round done. Raises BenchError if the process fails or takes too long."""
@@ -141,7 +141,9 @@ class Worker:
         last = self._errors.read().decode(errors="replace").strip().splitlines()[-5:]
         return f"{' '.join(self._command[1:3])} {what}: {' | '.join(last)}"
 
-    def _end(self) -> None:
+    def _end(self, *, at_once: bool) -> None:
+        if at_once:
+            self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
             stream.close()

@@ -61,6 +61,7 @@ def prepare_join(scale: float) -> Round:
     model = QueriedModel.of(wide_model.identity(), 0.5)
     sources = QuerySources(model, _files(rows), _files(truth), None, lambda: None)
     engine, question = Engine(), json.dumps(_QUESTION).encode()
+    atexit.register(engine.close)
 
     def once() -> Mapping[str, float]:
         deadline = Deadline(time.monotonic() + 60)

@@ -1,8 +1,5 @@
 """Thirty days of ten million rows, asked for their drift: from partials in memory, or by reading all rows
-again.
-
-Both sides of this comparison are ours in name only: the rescan is pyarrow and numpy at their fastest, with
-bins of equal width that need no search.
+again. The rescan is pyarrow and numpy at their fastest, with bins of equal width that need no search.
 """
 
 import atexit
@@ -34,7 +31,7 @@ _LOW, _WIDTH = -5.0, 0.5
 
 def prepare_partials(scale: float) -> Round:
     """Windows of thirty days that begin and end in the middle of a slice's hour, `_REPEATS` a round."""
-    profiles = profiles_of(pa.table(frame(REFERENCE_ROWS, seed=1, shift=0.0)))
+    profiles = profiles_of(_reference(scale))
     scores, folded = Scores(profiles), Folded(profiles)
     for rows in _rows(scale):
         folded.add(rows)
@@ -56,9 +53,8 @@ def prepare_rescan(scale: float) -> Round:
     """One pass over all rows a round: bins counted, PSI computed."""
     folder = tempfile.TemporaryDirectory(prefix="modelwarden-bench-")
     atexit.register(folder.cleanup)
-    reference = pa.table(frame(REFERENCE_ROWS, seed=1, shift=0.0)).to_batches()
     base: Mapping[str, np.ndarray] = {}
-    for batch in reference:
+    for batch in _reference(scale).to_batches():
         base = _counted(batch, base)
     table: AppendTable | None = None
     for number, rows in enumerate(_rows(scale)):
@@ -79,6 +75,10 @@ def prepare_rescan(scale: float) -> Round:
         return 1
 
     return once
+
+
+def _reference(scale: float) -> pa.Table:
+    return pa.table(frame(max(1000, round(REFERENCE_ROWS * scale)), seed=1, shift=0.0))
 
 
 def _rows(scale: float) -> Iterator[pa.Table]:
