@@ -102,6 +102,22 @@ def test_pages_of_an_answer_fit_together_and_stay_within_the_limit(rooms):
     assert rooms.ask(*select, limit=5, offset=40) == whole[40:]
 
 
+def test_a_page_finds_the_newest_labels_of_its_rows_whatever_it_filters(rooms):
+    rooms.store([GOOD | {"age": age} for age in range(40)])
+    rooms.label([{"partner_inference_id": f"i-{i}", "gt": 0} for i in range(0, 40, 2)])
+    rooms.label([{"partner_inference_id": f"i-{i}", "gt": 1} for i in range(0, 40, 4)])
+    newest = {i: int(i % 4 == 0) for i in range(0, 40, 2)}
+    old = {"property": "age", "comparator": "gte", "value": 10}
+    columns = [{"property": "age"}, {"property": "gt"}]
+    page = rooms.ask(*columns, filter=[old], limit=7, offset=3)
+    assert [(row["age"], row["gt"]) for row in page] == [(i, newest.get(i)) for i in range(13, 20)]
+    right = {"property": "gt", "comparator": "eq", "value": 1}
+    page = rooms.ask(*columns, filter=[old, right], limit=2, offset=1)
+    assert [(row["age"], row["gt"]) for row in page] == [(16, 1), (20, 1)]
+    inner = {"select": columns, "filter": [old], "limit": 7}
+    assert rooms.ask(COUNT, call("sum", property="gt"), subquery=inner) == [{"count": 7, "sum": 2}]
+
+
 def test_groups_come_in_the_order_of_their_keys_and_nulls_last(rooms):
     rooms.store([GOOD | {"state": state} for state in ("z", None, "a", "m", "a")])
     rows = rooms.ask({"property": "state"}, COUNT, group_by=["state"])

@@ -9,7 +9,8 @@ made of the partner's id), and of an attribute of token likelihoods the columns 
 `<name>_likelihoods`: the likeliest token of each step.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,6 +29,7 @@ LABELS = "labels"
 PLACE = "place"
 """A row's number in the order of its table, which the reader of the files adds."""
 INFERENCE_ID = "inference_id"
+_COLUMN = re.compile(r"\bc\d+\b")
 _LATER = ("anomaly_score", "lime_importance", "shap_importance", "explainer_algorithm", "explainer_attribute")
 _BUILT_IN: dict[Source, dict[str, tuple[str, Kind]]] = {
     "inference": {
@@ -65,6 +67,10 @@ class Scope(Protocol):
 
     def order(self) -> str | None:
         """The column that has the order of the rows, where it is not the one in which they come."""
+        ...
+
+    def joins_after(self, pieces: Iterable[str]) -> bool:
+        """Whether labels are joined, and none of these pieces needs them."""
         ...
 
 
@@ -115,15 +121,29 @@ class Catalog:
         """The columns to read of a table, and what the statement calls them."""
         return {column: name for (owner, column), name in self.used.items() if owner == table}
 
-    def base(self) -> str:
-        """The FROM item that yields the columns asked for so far."""
+    def joins_after(self, pieces: Iterable[str]) -> bool:
+        """See Scope."""
+        labels = set(self.columns(LABELS).values())
+        used = {name for piece in pieces for name in _COLUMN.findall(piece)}
+        return bool(labels) and self.source != "ground_truth" and labels.isdisjoint(used)
+
+    def base(self, first: str | None = None) -> str:
+        """The FROM item that yields the columns asked for so far; `first`: which rows are enough (WHERE,
+        LIMIT), before labels are looked for.
+        """
         if self.source == "ground_truth":
             return self._newest_labels()
         if not self.columns(LABELS):
             return ROWS
         # The key is read on both sides only when there is something to join.
         left, right = self.read(ROWS, ID), self.read(LABELS, ID)
-        return f"(SELECT * FROM {ROWS} LEFT JOIN {self._newest_labels()} ON {left} = {right})"
+        if first is None:
+            return f"(SELECT * FROM {ROWS} LEFT JOIN {self._newest_labels()} ON {left} = {right})"
+        labels = self._newest_labels(f" AND {right} IN (SELECT {left} FROM page)")
+        return (
+            f"(WITH page AS MATERIALIZED (SELECT * FROM {ROWS}{first})"
+            f" SELECT * FROM page LEFT JOIN {labels} ON {left} = {right})"
+        )
 
     @property
     def _built_in(self) -> dict[str, tuple[str, Kind]]:
@@ -177,13 +197,13 @@ class Catalog:
             return Expression(picked, kind, loose=frozenset({name}))
         return None
 
-    def _newest_labels(self) -> str:
+    def _newest_labels(self, more: str = "") -> str:
         """One row an id: its newest label by arrival, then by place in the table."""
         key, arrival = self.read(LABELS, ID), self.read(LABELS, ARRIVAL_TIME)
         place = self.read(LABELS, PLACE)
         order = f"ORDER BY {arrival} DESC, {place} DESC"
         return (
-            f"(SELECT * FROM {LABELS} WHERE {key} IS NOT NULL"
+            f"(SELECT * FROM {LABELS} WHERE {key} IS NOT NULL{more}"
             f" QUALIFY row_number() OVER (PARTITION BY {key} {order}) = 1)"
         )
 
@@ -210,6 +230,11 @@ class Outputs:
     def order(self) -> str | None:
         """See Scope."""
         return None
+
+    def joins_after(self, pieces: Iterable[str]) -> bool:
+        """See Scope."""
+        del pieces
+        return False
 
 
 def outputs_of(names: Sequence[str], expressions: Sequence[Expression], prefix: str) -> Outputs:

@@ -60,8 +60,11 @@ class SelectLevel:
     _open: list[str] = field(default_factory=list)
     _known: dict[str, Expression] = field(default_factory=dict)
 
-    def compiled(self, source: Callable[[], str]) -> Selected:
-        """The whole level over `source`, which is asked last: by then it is known what is read."""
+    def compiled(self, source: Callable[[str | None], str]) -> Selected:
+        """The whole level over `source`, which is asked last: by then it is known what is read.
+
+        It is told which rows are enough, where that can be said before labels are joined.
+        """
         items = self._items()
         self._calls = {item.name: item.what for item in items}
         rollup = self._group(items)
@@ -73,7 +76,11 @@ class SelectLevel:
         self._check_names(names)
         self._check_grouping(names, selected)
         order = self._order(names, selected)
-        sql = self._text(source(), selected, where, having) + order + self._bounds()
+        if self._pages(selected) and self.scope.joins_after(where):
+            first = (f" WHERE {' AND '.join(where)}" if where else "") + self._bounds()
+            sql = self._text(source(first), selected, [], having) + order
+        else:
+            sql = self._text(source(None), selected, where, having) + order + self._bounds()
         return Selected(sql, tuple(names), tuple(selected), self.depth)
 
     def expression(self, asked: Operand) -> Expression:
@@ -293,6 +300,12 @@ class SelectLevel:
         if having:
             text += f" HAVING {' AND '.join(having)}"
         return text
+
+    def _pages(self, selected: list[Expression]) -> bool:
+        """Whether the first rows that come are the answer."""
+        query = self.query
+        folded = self.grouped or self._windows or any(one.windowed for one in selected)
+        return not folded and not query.order_by and query.limit is not None and query.sample is None
 
     def _bounds(self) -> str:
         text = ""

@@ -59,7 +59,9 @@ def compiled(query: Query, model: QueriedModel, rows: int) -> Statement:
         if inner.sample is None
         else min(1.0, inner.sample if inner.sample <= 1 else inner.sample / max(rows, 1))
     )
-    selected = SelectLevel(model, binder, inner, catalog).compiled(lambda: _source(catalog, share))
+    selected = SelectLevel(model, binder, inner, catalog).compiled(
+        lambda first: _source(catalog, share, first)
+    )
     for outer in reversed(levels[:-1]):
         selected = _over(selected, outer, model, binder)
     sql, values = _numbered(selected.sql, binder)
@@ -90,7 +92,7 @@ def _levels(query: Query) -> list[Query]:
 
 def _over(below: Selected, query: Query, model: QueriedModel, binder: Binder) -> Selected:
     level = SelectLevel(model, binder, query, below.outputs, below.depth + 1)
-    return level.compiled(lambda: f"({below.sql})")
+    return level.compiled(lambda _first: f"({below.sql})")
 
 
 def _numbered(sql: str, binder: Binder) -> tuple[str, tuple[object, ...]]:
@@ -101,12 +103,12 @@ def _numbered(sql: str, binder: Binder) -> tuple[str, tuple[object, ...]]:
     return text, tuple(binder.values[place - 1] for place in used)
 
 
-def _source(catalog: Catalog, share: float | None) -> str:
+def _source(catalog: Catalog, share: float | None, first: str | None) -> str:
     main = LABELS if catalog.source == "ground_truth" else ROWS
     if not catalog.columns(main):
         catalog.read(main, PLACE if catalog.source == "reference" else ID)  # something must be counted
     if share is None:
-        return catalog.base()
+        return catalog.base(first)
     key = catalog.read(main, PLACE if catalog.source == "reference" else ID)
     # The same rows every time, whatever else is asked: by a hash that no version of DuckDB changes.
     most = catalog.binder.bind(min(int(share * _WHOLE), _WHOLE - 1))
