@@ -156,7 +156,7 @@ class FileRoom:
         finally:
             for file in files:
                 file.content.close()
-        self._count(taken)
+        self._count(taken, of_labels=any(file.part == LABELS for file in files))
         return json_answer(taken.answer.body(), 207)
 
     async def _take(self, files: Sequence[ReceivedFile], batch: bytes) -> Taken:
@@ -202,7 +202,14 @@ class FileRoom:
         if self._cell.settings.current.archived:
             raise Refusal(409, "the model is archived (lifecycle: Archived): it takes in no rows")
 
-    def _count(self, taken: Taken) -> None:
+    def _count(self, taken: Taken, of_labels: bool) -> None:
+        if of_labels:
+            labels = self._cell.metrics.labels
+            labels.labels("accepted").inc(taken.accepted)
+            labels.labels("repeated").inc(taken.repeated)
+            labels.labels("sampled_out").inc(taken.left_out)
+            labels.labels("refused").inc(taken.refused + taken.conflicts)
+            return
         rows = self._cell.metrics.rows
         rows.labels("accepted").inc(taken.accepted)
         rows.labels("repeated").inc(taken.repeated)

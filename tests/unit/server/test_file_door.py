@@ -257,6 +257,24 @@ async def test_a_label_that_says_nothing_is_refused_by_row(door: FileDoor) -> No
     assert [f.split(": ")[:2] for f in failures] == [["row 2", "partner_inference_id"], ["row 3", "gt"]]
 
 
+async def test_labels_of_a_file_are_counted_as_labels(door: FileDoor) -> None:
+    rows = {
+        "partner_inference_id": ["a", "b", None],
+        "ground_truth_timestamp": [census.NOW] * 3,
+        "gt": [1, 0, 0],
+    }
+    await door.taken(parquet(pa.table(rows)), "ground_truth_data")
+    counted = door.cell.metrics.text().decode()
+    for line in (
+        'modelwarden_ingest_labels_total{result="accepted"} 2.0',
+        'modelwarden_ingest_labels_total{result="refused"} 1.0',
+        'modelwarden_ingest_rows_total{result="accepted"} 0.0',
+        'modelwarden_ingest_rows_total{result="refused"} 0.0',
+    ):
+        assert line in counted
+    assert (await door.report()).rows.refused == 0
+
+
 async def test_what_is_not_to_be_kept_is_in_no_file_of_the_volume(tmp_path: Path) -> None:
     table = flat(
         50,
