@@ -1,7 +1,7 @@
 """A cell's tables, reference and partials over a real folder, for tests of what is answered from them."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,10 @@ from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.analysis.relations import relate
 from modelwarden_server.query.drift_answer import Sources, answer, files_of
 from modelwarden_server.query.folding import DEFAULT_PACE, Folder, Pace
+from modelwarden_server.query.labelling import LabelSources
 from modelwarden_server.query.request import parse_drift_query
 from modelwarden_server.query.scan import Deadline
+from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.schema.compiled import EVENT_TIME, INSTANT, compile_schema
 from modelwarden_server.store.delta import AppendTable
 
@@ -116,12 +118,28 @@ class QueryRooms:
     folder_of_partials: Folder
     profiles: "Profiles"
     reference: AppendTable
+    truth: AppendTable
 
     def store(self, rows: pa.Table, told: bool = True) -> None:
         """What the writer does: commit, then tell."""
         commit = self.table.append(rows, {})
         if told:
             self.folder_of_partials.fold(commit.version, rows.to_batches())
+
+    def label(self, ids: Sequence[str], paid: Sequence[int | None], arrival: float = 0.0) -> None:
+        """Labels that arrive so many seconds after NOON, as the writer does: commit, then tell."""
+        at = int((NOON.timestamp() + arrival) * 1e6)
+        rows = pa.table(
+            {
+                "partner_inference_id": pa.array(ids),
+                "ground_truth_timestamp": pa.array([at] * len(ids)).cast(INSTANT),
+                "received_timestamp": pa.array([at] * len(ids)).cast(INSTANT),
+                "paid": pa.array(paid, pa.int64()),
+                "settings_generation": pa.array([1] * len(ids)),
+            }
+        ).select(SCHEMA.truth_table.names)
+        commit = self.truth.append(rows.cast(SCHEMA.truth_table), {})
+        self.folder_of_partials.fold_truth(commit.version, rows.to_batches())
 
     def compare_with(self, reference: pa.Table, name: str = "a" * 64) -> ReferenceProfile:
         """A profile becomes the one to compare with; waits until its partials are live."""
@@ -144,6 +162,8 @@ class QueryRooms:
             generation=live,
             inferences=_files(self.table),
             reference=_files(self.reference) if live is not None and live.profile is not None else None,
+            labels=_files(self.truth),
+            model=QueriedModel.of(IDENTITY, 0.5),
         )
 
     def ask(self, **query: object) -> dict[str, object]:
@@ -170,9 +190,11 @@ def open_query_rooms(
     table = AppendTable.open(folder / "tables" / "inferences", SCHEMA.inference_table)
     reference = AppendTable.open(folder / "tables" / "reference" / "default", reference_schema(SCHEMA))
     wanted = profiles or Profiles()
-    partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace)
+    truth = AppendTable.open(folder / "tables" / "ground_truth", SCHEMA.truth_table)
+    labels = LabelSources(table, truth, folder / "index" / "slices")
+    partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace, labels)
     partials.start()
-    yield QueryRooms(folder, table, partials, wanted, reference)
+    yield QueryRooms(folder, table, partials, wanted, reference, truth)
     partials.stop()
 
 

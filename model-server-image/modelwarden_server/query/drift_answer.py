@@ -53,13 +53,23 @@ class Sources:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a query compares: by property the profile of the base and its buckets; counts by period and group."""
+    """What a query compares: by property the profile of the base and its buckets; counts by period and
+    group.
+    """
 
     profiles: Mapping[str, ColumnProfile]
     layouts: Mapping[str, Buckets]
     base: Mapping[str, Integers]
     targets: Mapping[Key, Mapping[str, Integers]]
     computed_from: str
+    approximate: bool = False
+    """Whether counts of retired rows are in there that were told from another reference's, with a bound."""
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """How the answer says where it comes from."""
+        found: dict[str, Any] = {"computed_from": self.computed_from}
+        return found | {"approximate": True} if self.approximate else found
 
 
 def answer(query: DriftQuery, sources: Sources, deadline: Deadline) -> dict[str, Any]:
@@ -73,7 +83,7 @@ def answer(query: DriftQuery, sources: Sources, deadline: Deadline) -> dict[str,
         counted = count(query, sources, deadline)
         rows = [_row(query, counted, key, targets) for key, targets in counted.targets.items()]
         found = {"query_result": rows}
-    found["computed_from"] = counted.computed_from
+    found |= counted.origin
     return found if sources.complete else found | {"rows_still_waiting": True}
 
 
@@ -112,15 +122,17 @@ def _by_partials(query: DriftQuery, generation: Generation, span: Span, deadline
             raise QueryError("target.filter: thresholds are of the whole base")
         return Counted(profiles, layouts, base, {("",): base}, "partials")
     targets: dict[Key, Mapping[str, Integers]] = {}
+    approximate = False
     for period, start, end in periods(generation.days(), span, query.rollup):
         deadline.check()
+        approximate |= generation.approximate is not None and start <= generation.approximate
         totals = generation.window(start, end)
         if query.rollup is None or totals[0]:
             targets[(period,)] = {
                 name: layout.counts(generation.space.cells_of(name, totals))
                 for name, layout in layouts.items()
             }
-    return Counted(profiles, layouts, base, targets, "partials")
+    return Counted(profiles, layouts, base, targets, "partials", approximate)
 
 
 def _profile_of(generation: Generation, name: str) -> ColumnProfile:

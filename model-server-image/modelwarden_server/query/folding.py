@@ -8,16 +8,22 @@ as the counts.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
 
-from modelwarden_server.analysis.code_space import CodeSpace, Times
+from modelwarden_server.analysis.code_space import CodeSpace, Times, slice_of
+from modelwarden_server.analysis.partials import SparseCounts
 from modelwarden_server.analysis.profile import ReferenceProfile
+from modelwarden_server.analysis.rebin import rebin_slices
+from modelwarden_server.query.executor import Executor, ThreadExecutor
 from modelwarden_server.query.generation import Generation
+from modelwarden_server.query.labelling import Labelling, LabelSources, SliceIndex, by_version
+from modelwarden_server.query.sealing import Sealed, SealedFile
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.listening import Settled
@@ -27,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _BEHIND = 8
 _NEVER_ASKED = 1 << 62
+_SEAL_SECONDS = 60.0
+_NOTHING = Sealed()
 ROWS_ONLY = "rows"
 """The name of partials that count rows and how late they come, while there is no profile."""
 TIMES = Times(EVENT_TIME, ARRIVAL_TIME)
@@ -82,10 +90,17 @@ class Folder:
         profiles: Profiles,
         root: Path,
         pace: Pace = DEFAULT_PACE,
+        labels: LabelSources | None = None,
     ) -> None:
         """`stored` are the attributes that are columns of the table; partials go under `root`."""
         self._table, self._stored, self._profiles, self._root = table, stored, profiles, root
-        self._pace = pace
+        self._pace, self._labels = pace, labels
+        self._slices: SliceIndex | None = None
+        self._sealed = SealedFile(root)
+        self._sealing = threading.Lock()
+        self._persisted = 0.0
+        self._clock: Callable[[], float] = time.monotonic
+        self._executor: Executor = ThreadExecutor(2, 2)
         self._live: Generation | None = None
         self.problem: str | None = None
         """Why partials are behind the table, if they are."""
@@ -128,25 +143,50 @@ class Folder:
         self._wake.set()
 
     def fold_truth(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """See CommitListener: labels are not folded."""
+        """See CommitListener: labels are read from the table by the thread."""
+        del version, batches
+        self._wake.set()
 
     def behind_truth(self, version: int) -> None:
-        """See CommitListener: labels are not folded."""
+        """See CommitListener."""
+        del version
+        self._wake.set()
 
     def settled(self) -> Settled:
         """See CommitListener: what is in the partials on the disk."""
         live = self._live
-        return Settled(-1 if live is None else live.table.folded, _NEVER_ASKED)
+        if live is None:
+            return Settled(-1, -1 if self._labels is not None else _NEVER_ASKED)
+        labelling = live.labelling
+        if labelling is None:
+            return Settled(live.table.folded, _NEVER_ASKED)
+        return Settled(min(live.table.folded, labelling.committed[0], labelling.slices.kept), labelling.kept)
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
-        """See CommitListener: what was folded stays."""
+        """See CommitListener: the counts of these slices are on the disk before their rows go, and are never
+        made from rows again. Raises RuntimeError, CommitError or OSError; then the rows must stay.
+        """
+        del batches
+        if not self.reach(_SEAL_SECONDS):
+            raise RuntimeError("the partials are behind the tables: their slices cannot be sealed yet")
+        live = self._live
+        if live is None:
+            raise RuntimeError("there are no partials yet")
+        live.persist()
+        with self._sealing:
+            self._sealed.keep(self._sealed.current.with_slices(slices, live.name))
 
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the table now is in the live partials; False if that takes too long."""
         newest = max((file.version for file in self._table.files_added(-1)), default=-1)
+        if self._labels is not None:
+            self._wake.set()
 
         def reached() -> bool:
-            return self._live is not None and self._live.folded >= newest
+            live = self._live
+            if live is None or live.folded < newest:
+                return False
+            return live.labelling is None or live.labelling.current
 
         with self._moved:
             return self._moved.wait_for(reached, timeout)
@@ -203,39 +243,84 @@ class Folder:
         name, live = self._profiles.wanted() or ROWS_ONLY, self._live
         if live is not None and live.name == name:
             self._catch_up(live)
+            live.catch_up_with_labels()
+            self._progressed()
             return
         generation = self._opened(name)
-        self._catch_up(generation)
-        with self._turn:
-            self._catch_up(generation)
-            if self._stopping.is_set():
-                return
-            self._live = generation
+        with self._sealing:  # nothing is sealed while counts change hands
+            self._exchange(generation)
+        if self._live is not generation:
+            return
         self._progressed()
         log.info("partials of %s are live: %d rows", name[:12], generation.rows)
-        generation.persist()
         drop_partials(self._root, frozenset({name}))
         self._wake.set()  # another one may have become the wanted one meanwhile
 
-    def _opened(self, name: str) -> Generation:
+    def _exchange(self, generation: Generation) -> None:
+        """Make it the live one, with the counts of slices whose rows are gone."""
+        sealed = self._sealed.current
+        keeper = None if generation.carried or sealed.keeper == generation.name else self._keeper(sealed)
+        without = Sealed() if keeper is None else sealed
+        self._catch_up(generation, without)
+        generation.catch_up_with_labels()
+        with self._turn:
+            self._catch_up(generation, without)
+            if self._stopping.is_set():
+                return
+            if keeper is not None:
+                self._catch_up(keeper)
+                found = keeper.slices(sealed.slices)
+                generation.take_over(rebin_slices(found, keeper.space, generation.space))
+            self._live = generation
+        generation.persist()
+        if sealed.ranges and sealed.keeper != generation.name:
+            self._sealed.keep(replace(sealed, keeper=generation.name, approximate=generation.approximate))
+
+    def _keeper(self, sealed: Sealed) -> Generation | None:
+        """The partials that hold the counts of sealed slices; None if there are none, or no more."""
+        if not sealed.ranges or sealed.keeper is None:
+            return None
+        if self._live is not None and self._live.name == sealed.keeper:
+            return self._live
+        try:
+            return self._opened(sealed.keeper, labelled=False)
+        except (ValueError, OSError) as error:
+            log.error("the counts of retired rows cannot be carried over: %s", error)
+            return None
+
+    def _opened(self, name: str, *, labelled: bool = True) -> Generation:
         profile = None if name == ROWS_ONLY else self._profiles.load(name)
         table = PartialTable.open(self._root, name)
         if table.folded > self._table.version:
             log.warning("partials reach further than the table of inferences: they are made anew")
             drop_partials(self._root, frozenset())
             table = PartialTable.open(self._root, name)
-        return Generation(name, profile, CodeSpace.of(profile, self._stored), table)
+        generation = Generation(name, profile, CodeSpace.of(profile, self._stored), table)
+        if name == self._sealed.current.keeper:
+            generation.approximate = self._sealed.current.approximate
+        if self._labels is not None and generation.space.labels and labelled:
+            self._slices = self._slices or SliceIndex(self._labels)
+            folder = table.folder / "labels"
+            committed = table.labelled
+            if committed[1] > self._labels.truth.version:
+                log.warning("labels in the partials reach further than their table")
+            generation.labelling = Labelling(generation.space, self._labels, self._slices, folder, committed)
+        return generation
 
-    def _catch_up(self, generation: Generation) -> None:
+    def _catch_up(self, generation: Generation, without: Sealed = _NOTHING) -> None:
         """Fold all versions that the table has and the generation has not, a bounded number
         of rows at a time.
         """
         columns = [EVENT_TIME, ARRIVAL_TIME, *generation.space.names]
-        for version, files in _by_version(self._table.files_added(generation.folded)):
+
+        def fold(file: TableFile) -> list[SparseCounts]:
+            batches = (_unsealed(batch, without) for batch in self._table.read([file], columns))
+            return [part for batch in batches for part in generation.space.fold(batch, TIMES)]
+
+        for version, files in by_version(self._table.files_added(generation.folded)):
             if self._stopping.is_set():
                 return
-            batches = self._table.read(files, columns)
-            generation.add((p for batch in batches for p in generation.space.fold(batch, TIMES)), version)
+            generation.add((part for parts in self._executor.map(fold, files) for part in parts), version)
             self._progressed()
             if generation.pending > self._pace.persist_entries:
                 generation.persist()
@@ -245,9 +330,13 @@ class Folder:
         live = self._live
         if live is None:
             return
+        now = self._clock()
+        if live.pending <= self._pace.persist_entries and now - self._persisted < self._pace.persist_seconds:
+            return
+        self._persisted = now
         self._persist()
         if live.table.files > self._pace.compact_files:
-            live.compact()
+            live.compact(self._pace.compact_files)
         live.shed(self._pace.memory_bytes)
 
     def _persist(self) -> None:
@@ -255,8 +344,9 @@ class Folder:
             self._live.persist()
 
 
-def _by_version(files: Iterable[TableFile]) -> list[tuple[int, list[TableFile]]]:
-    versions: dict[int, list[TableFile]] = {}
-    for file in files:
-        versions.setdefault(file.version, []).append(file)
-    return sorted(versions.items())
+def _unsealed(batch: pa.RecordBatch, sealed: Sealed) -> pa.RecordBatch:
+    """The rows of slices that are not sealed."""
+    if not sealed.ranges or not batch.num_rows:
+        return batch
+    gone = sealed.holds(slice_of(batch.column(batch.schema.get_field_index(EVENT_TIME))))
+    return batch.filter(pa.array(~gone)) if gone.any() else batch

@@ -7,7 +7,7 @@ again from the table of inferences. Must not decide which profile is the one to 
 """
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,9 @@ from modelwarden_server.analysis.partials import (
 )
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.timeline import Timeline
-from modelwarden_server.store.partials import PartialTable, Rows
+from modelwarden_server.query.labelling import Labelling
+from modelwarden_server.store.delta import TableFile
+from modelwarden_server.store.partials import PartialTable, Reached, Rows
 
 _DAYS_AT_ONCE = 31
 _ENTRIES_AT_ONCE = 1_000_000
@@ -39,7 +41,12 @@ class Generation:
     space: CodeSpace
     table: PartialTable
     folded: int = -1
+    labelling: Labelling | None = None
+    carried: bool = False
+    approximate: int | None = None
+    """The last slice whose counts were told from another profile's, with a bound; None if there is none."""
     _timeline: Timeline = field(init=False)
+    _writing: threading.Lock = field(default_factory=threading.Lock)
     _pending: list[PackedCounts] = field(default_factory=list)
     _entries: int = 0
     _lock: threading.RLock = field(default_factory=threading.RLock)
@@ -48,7 +55,7 @@ class Generation:
         self._timeline = Timeline(self.space.size, self._reload)
         for rows in self.table.read():
             self._timeline.add(sum_by_key(*self._keyed(rows)))
-        self.folded = self.table.folded
+        self.folded, self.carried = self.table.folded, self.table.carried
 
     @property
     def rows(self) -> int:
@@ -80,6 +87,47 @@ class Generation:
             self._entries += sum(len(part) for part in packed)
             self.folded = version
 
+    def catch_up_with_labels(self) -> None:
+        """Take in the labels that the tables have. By the thread that persists."""
+        if self.labelling is None:
+            return
+        found = self.labelling.catch_up()
+        while True:
+            with self._writing:  # a version and its counts go to the disk together
+                step = next(found, None)
+                if step is None:
+                    return
+                self._take(step)
+
+    def take_over(self, part: SparseCounts) -> None:
+        """Counts whose rows are gone, told from another profile's. Once."""
+        with self._writing:
+            self.carried = True
+            if len(part):
+                last = int(part.keys[-1]) // self.space.size
+                self.approximate = last if self.approximate is None else max(last, self.approximate)
+            self._take(part)
+
+    def _take(self, part: SparseCounts) -> None:
+        if not len(part):
+            return
+        packed = PackedCounts.of(part)
+        with self._lock:
+            self._timeline.add(part)
+            self._pending.append(packed)
+            self._entries += len(packed)
+
+    def slices(self, wanted: Integers) -> SparseCounts:
+        """The counts of these slices (ascending), from memory and disk."""
+        space = self.space.size
+        with self._lock:
+            found = []
+            for day in np.unique(wanted // SLICES_PER_DAY):
+                part = self._reload(int(day))
+                held = np.isin(part.keys // space, wanted)
+                found.append(SparseCounts(part.keys[held], part.counts[held]))
+        return merge(found)
+
     def window(self, start: int, end: int) -> Integers:
         """Counts by code of the slices in [start, end)."""
         with self._lock:
@@ -96,27 +144,32 @@ class Generation:
             return self._timeline.newest_slice()
 
     def persist(self) -> None:
-        """Bring the disk up to date: one commit with the counts and the version they reach. One caller at a
-        time.
+        """Bring the disk up to date: one commit with the counts and the versions they reach.
 
-        Raises CommitError or OSError; nothing is lost then, and the next call tries again.
+        By the thread that takes in labels, or while it does not. Raises CommitError or OSError; nothing is
+        lost then, and the next call tries again.
         """
-        with self._lock:
-            parts, entries, folded = list(self._pending), self._entries, self.folded
-        if folded <= self.table.folded:
-            return
-        self.table.append(self._joined(parts), folded)
-        with self._lock:
-            del self._pending[: len(parts)]
-            self._entries -= entries
+        with self._writing:
+            with self._lock:
+                parts, entries, folded = list(self._pending), self._entries, self.folded
+            labelled = None if self.labelling is None else self.labelling.reached
+            if folded <= self.table.folded and labelled in (None, self.table.labelled) and not parts:
+                return
+            self.table.append(self._joined(parts), Reached(folded, labelled, self.carried))
+            with self._lock:
+                del self._pending[: len(parts)]
+                self._entries -= entries
+            if self.labelling is not None and labelled is not None:
+                self.labelling.keep(labelled)
 
-    def compact(self) -> None:
-        """Write the partials on the disk anew as one file, a month at a time in memory.
-        Caller as `persist`.
+    def compact(self, most_files: int) -> None:
+        """Join files on the disk until there are not too many, a month at a time in memory. Caller as
+        `persist`.
         """
         days = self.days()
-        if days:
-            self.table.rewrite(self._summed(days[0], days[-1]))
+        with self._writing:
+            while days and (files := self.table.to_merge(most_files)):
+                self.table.merge(files, self._summed(files, days))
 
     def shed(self, budget: int) -> int:
         """Drop slices from memory that the disk has, until the counts fit the budget."""
@@ -135,17 +188,20 @@ class Generation:
                 held = []
         yield self._apart(merge(held))
 
-    def _summed(self, first: int, last: int) -> Iterator[Rows]:
-        for day in range(first, last + 1, _DAYS_AT_ONCE):
-            yield self._apart(self._on_disk(day, min(day + _DAYS_AT_ONCE, last + 1)))
+    def _summed(self, files: Sequence[TableFile], days: Sequence[int]) -> Iterator[Rows]:
+        if sum(file.rows for file in files) <= _ENTRIES_AT_ONCE:
+            yield self._apart(self._on_disk(days[0], days[-1] + 1, files))
+            return
+        for first in range(days[0], days[-1] + 1, _DAYS_AT_ONCE):
+            yield self._apart(self._on_disk(first, min(first + _DAYS_AT_ONCE, days[-1] + 1), files))
 
     def _reload(self, day: int) -> SparseCounts:
         start, end = (d * SLICES_PER_DAY * self.space.size for d in (day, day + 1))
         waiting = [part.between(start, end) for part in self._pending]
         return merge([self._on_disk(day, day + 1), *waiting])
 
-    def _on_disk(self, first: int, end: int) -> SparseCounts:
-        found = self.table.between(first * SLICES_PER_DAY, end * SLICES_PER_DAY)
+    def _on_disk(self, first: int, end: int, files: Sequence[TableFile] | None = None) -> SparseCounts:
+        found = self.table.between(first * SLICES_PER_DAY, end * SLICES_PER_DAY, files)
         keyed = [self._keyed(rows) for rows in found]
         if not keyed:
             return empty()

@@ -12,15 +12,17 @@ from typing import Any, Protocol
 from starlette.routing import BaseRoute
 
 from modelwarden.resources.cell import CellSettings
-from modelwarden.resources.report import DataQualityReport, DriftReport
+from modelwarden.resources.report import CoverageReport, DataQualityReport, DriftReport
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import from_json
 from modelwarden_server.cell import Cell
+from modelwarden_server.query.coverage import coverage
 from modelwarden_server.query.drift_answer import Sources, files_of
 from modelwarden_server.query.folding import ROWS_ONLY, Folder
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.http import QueryDoor
+from modelwarden_server.query.labelling import LabelSources
 from modelwarden_server.query.questions import Questions
 from modelwarden_server.query.scan import Files
 from modelwarden_server.query.series import DriftCollector, query_seconds
@@ -104,7 +106,7 @@ class AnswerRoom:
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
         self._stored = frozenset(column.name for column in cell.schema.data)
         cell.metrics.registry.register(DriftCollector(self._drift))
-        cell.metrics.registry.register(WindowCollector(self._drift, self._quality, lambda: None))
+        cell.metrics.registry.register(WindowCollector(self._drift, self._quality, self._coverage))
 
     def compare_with(self, keeper: ReferenceKeeper) -> None:
         """Say where reference datasets are. Before the cell starts."""
@@ -124,7 +126,13 @@ class AnswerRoom:
         if self._chosen is None:
             raise RuntimeError("the room of answers was not told where the references are")
         self._folder = Folder(
-            store.tables.inferences, self._stored, self._chosen, store.folders.table("partials")
+            store.tables.inferences,
+            self._stored,
+            self._chosen,
+            store.folders.table("partials"),
+            labels=LabelSources(
+                store.tables.inferences, store.tables.truth, store.folders.root / "index" / "slices"
+            ),
         )
         self._folder.start()
         return self._folder
@@ -143,6 +151,7 @@ class AnswerRoom:
             "active_reference": active,
             "drift": None if verdicts is None else verdicts.drift,
             "data_quality": None if verdicts is None else verdicts.quality,
+            "coverage": self._coverage(),
         }
         if folder.problem is not None:
             known["reason"] = f"answers are behind the tables: {folder.problem}"
@@ -166,6 +175,10 @@ class AnswerRoom:
     def _quality(self) -> DataQualityReport | None:
         verdicts = self._verdicts()
         return None if verdicts is None else verdicts.quality
+
+    def _coverage(self) -> CoverageReport | None:
+        live = self._folder.live if self._folder is not None else None
+        return coverage(live, self._cell.settings.current.monitoring)
 
     def _verdicts(self) -> Verdicts | None:
         live = self._folder.live if self._folder is not None else None

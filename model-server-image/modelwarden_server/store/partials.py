@@ -2,12 +2,11 @@
 table of inferences that they were folded from in the same commit.
 
 Rows with the same slice and code add up, so a commit only ever appends. Must not know what a code means.
-Written by one thread (the folder's); the files of a table that was written anew go when the new one is
-complete.
+Written by one thread (the folder's).
 """
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
-from modelwarden_server.durable import sync_folder
-from modelwarden_server.store.delta import AppendTable
+from modelwarden_server.store.delta import AppendTable, Replacement, TableFile
 from modelwarden_server.store.verify import TableDamagedError
 
 Integers = npt.NDArray[np.int64]
@@ -30,6 +28,19 @@ NEVER = -1
 FORMAT = 2
 """Raised when codes mean something else than before: partials are then made anew."""
 _ROWS_PER_BATCH = 500_000
+_FACTOR = 2
+_LABELLED = ("inferences", "labels")
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far partials go: the version of the inferences; the versions of inferences and labels whose labels
+    are in them; whether counts of another profile are.
+    """
+
+    folded: int
+    labelled: tuple[int, int] | None = None
+    carried: bool = False
 
 
 @dataclass
@@ -64,24 +75,42 @@ class PartialTable:
         """How many files the partials are spread over."""
         return len(self.table.files)
 
-    def append(self, parts: Iterable[Rows], folded: int) -> None:
-        """Add counts, each part by ascending slice, and say up to which version of the
-        inferences they reach.
-        """
+    @property
+    def labelled(self) -> tuple[int, int]:
+        """The last versions of inferences and labels whose labels are in here, or NEVER."""
+        found = (self.table.transaction(f"{self.app}/{part}") for part in _LABELLED)
+        inferences, labels = (NEVER if version is None else version for version in found)
+        return inferences, labels
+
+    @property
+    def carried(self) -> bool:
+        """Whether counts of another profile, whose rows were gone, are in here."""
+        return self.table.transaction(f"{self.app}/carried") is not None
+
+    def append(self, parts: Iterable[Rows], reached: Reached) -> None:
+        """Add counts, each part by ascending slice, and say up to where they reach."""
+        numbers = {self.app: reached.folded}
+        if reached.labelled is not None:
+            places = zip(_LABELLED, reached.labelled, strict=True)
+            numbers |= {f"{self.app}/{part}": at for part, at in places}
+        if reached.carried:
+            numbers[f"{self.app}/carried"] = 1
         batches = list(_batches(part for part in parts if len(part[0])))
         if batches:
-            self.table.append(batches, {self.app: folded})
+            self.table.append(batches, numbers)
         else:
-            self.table.commit([], {self.app: folded})
+            self.table.commit([], numbers)
 
     def read(self) -> Iterator[Rows]:
         """All counts, a bounded number at a time."""
         for batch in self.table.read(self.table.files):
             yield _arrays(batch)
 
-    def between(self, start: int, end: int) -> Iterator[Rows]:
-        """The counts of slices in [start, end): row groups that cannot hold any are not read."""
-        for file in self.table.files:
+    def between(self, start: int, end: int, files: Sequence[TableFile] | None = None) -> Iterator[Rows]:
+        """The counts of slices in [start, end), of some files or all: row groups that cannot hold any are not
+        read.
+        """
+        for file in self.table.files if files is None else files:
             path = self.table.folder / file.name
             with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
                 for group in range(parquet.num_row_groups):
@@ -92,16 +121,27 @@ class PartialTable:
                     low, high = np.searchsorted(slices, [start, end])
                     yield slices[low:high], codes[low:high], counts[low:high]
 
-    def rewrite(self, rows: Iterator[Rows]) -> None:
-        """Replace all files by one with these rows (the same counts, added up). A crash
-        leaves the old or the new.
+    def to_merge(self, most: int) -> list[TableFile]:
+        """Files to be joined into one: none while there are at most `most`; else the newest ones that have
+        grown too long for what came before them, by factors, so that a long history is not written anew each
+        time.
         """
-        number = int(self.table.folder.name) + 1
-        new = AppendTable.open(self.folder / str(number), SCHEMA)
-        new.append(_batches(rows), {self.app: self.folded})
-        old, self.table = self.table, new
-        shutil.rmtree(old.folder, ignore_errors=True)
-        sync_folder(self.folder)
+        files = sorted(self.table.files, key=lambda file: (-file.rows, file.version))
+        if len(files) <= most:
+            return []
+        start, total = len(files), 0
+        while start and (total == 0 or files[start - 1].rows < _FACTOR * total or start > most // 2):
+            start -= 1
+            total += files[start].rows
+        return files[start:]
+
+    def merge(self, files: Sequence[TableFile], rows: Iterator[Rows]) -> None:
+        """Put one file with these rows (the same counts, added up) in the place of `files`. A crash leaves
+        the old or the new.
+        """
+        new = self.table.stage(_batches(rows))
+        self.table.replace(Replacement(files, [new], rows_change=False), {})
+        self.table.vacuum(0.0)
 
 
 def drop_partials(root: Path, keep: frozenset[str]) -> None:
