@@ -74,4 +74,3 @@ async def _taken(index: IdIndex, overlay: IdOverlay, asked: Asked, part: slice) 
         await asyncio.sleep(0)
         known[waiting] = overlay.take(keys[waiting], digests[waiting], wanted[waiting])
     return known
-
