@@ -39,7 +39,8 @@ test-unit: $(READY) ## pure tests, under a minute
 test-native: $(READY) ## the compiled parser against the others (needs cargo, else left out)
 	@if command -v cargo >/dev/null; then \
 		echo "==> tests of the compiled parser"; \
-		PYTHONPATH=$$($(PY) -m testbed native --unpacked) $(PYTEST) tests/native -q --numprocesses auto; \
+		built=$$($(PY) -m testbed native --unpacked); \
+		PYTHONPATH=$$built $(PYTEST) tests/native -q --numprocesses auto; \
 	else echo "==> tests of the compiled parser: left out, there is no cargo here"; fi
 
 test-chart: $(READY) ## render and check the Helm chart

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pybacked::PyBackedBytes;
 use pyo3::types::PyBytes;
 
 use crate::export::Batch;
@@ -35,6 +36,7 @@ struct Parser {
 }
 
 #[pymethods]
+#[allow(clippy::needless_pass_by_value)] // what has been extracted for us is ours
 impl Parser {
     #[new]
     fn new(
@@ -61,34 +63,27 @@ impl Parser {
     fn parse(
         &self,
         py: Python<'_>,
-        body: &Bound<'_, PyBytes>,
+        body: PyBackedBytes,
         rows: usize,
         latest: i64,
         batch: Option<&str>,
     ) -> Option<Parsed> {
         let batch = batch.map(str::as_bytes);
-        self.run(py, body, &Bounds { rows, latest, batch, labels: false })
+        self.run(py, &body, &Bounds { rows, latest, batch, labels: false })
     }
 
     /// The labels of a body if all of them are good, else None.
-    fn parse_labels(
-        &self,
-        py: Python<'_>,
-        body: &Bound<'_, PyBytes>,
-        rows: usize,
-        latest: i64,
-    ) -> Option<Parsed> {
-        self.run(py, body, &Bounds { rows, latest, batch: None, labels: true })
+    fn parse_labels(&self, py: Python<'_>, body: PyBackedBytes, rows: usize, latest: i64) -> Option<Parsed> {
+        self.run(py, &body, &Bounds { rows, latest, batch: None, labels: true })
     }
 }
 
 impl Parser {
-    fn run(&self, py: Python<'_>, body: &Bound<'_, PyBytes>, bounds: &Bounds) -> Option<Parsed> {
-        let bytes = body.as_bytes();
-        if bytes.len() <= INLINE_BYTES {
-            return self.parsed(bytes, bounds);
+    fn run(&self, py: Python<'_>, body: &[u8], bounds: &Bounds) -> Option<Parsed> {
+        if body.len() <= INLINE_BYTES {
+            return self.parsed(body, bounds);
         }
-        py.detach(|| self.parsed(bytes, bounds))
+        py.detach(|| self.parsed(body, bounds))
     }
 
     /// A panic would be a mistake in here, not a reason to lose rows: the others parse the body then.

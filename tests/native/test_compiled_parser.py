@@ -398,6 +398,14 @@ def test_memory_is_given_back() -> None:
     assert resident() - before < 10_000_000
 
 
+def test_a_body_that_can_be_changed_is_taken_as_it_is_now() -> None:
+    body = bytearray(census.body(census.row("a")))
+    found = NATIVE.parse(body, LIMITS)
+    body[:] = b"x" * len(body)
+    assert found is not None
+    assert found.rows.column(0).to_pylist() == ["a"]
+
+
 def test_large_bodies_are_parsed_by_several_threads_at_once() -> None:
     body = census.body(*(census.row(i, note="n" * 40) for i in range(2000)))
     limits = Limits(rows=2000, string_length=LENGTH, latest=NOON)
