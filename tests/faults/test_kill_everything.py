@@ -86,6 +86,7 @@ def test_closed_batches_survive_kill_9_at_random_moments(tmp_path: Path) -> None
     settled(store)
     store.kill()
     store.start()
+    assert promises.wrong == [], promises.wrong[:5]
     path = store.inferences_path.replace("/inferences", "/batches")
     with store.client() as client:
         found = {batch["batch_id"]: batch for batch in client.get(path).json()}
