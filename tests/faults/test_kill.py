@@ -15,7 +15,7 @@ from store_process import StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
-KILLS = 200 if LONG else 30
+KILLS = 200 if LONG else 10
 
 
 def settled(store: StoreProcess) -> None:
