@@ -1,4 +1,8 @@
-"""How many inferences of a window have a label: from partials, so it costs nothing to ask often."""
+"""How many inferences of a window have a label: from partials, so it costs nothing to ask often.
+
+Labels are counted as soon as there is a reference that has labels; before that nobody knows, and nothing is
+told.
+"""
 
 from datetime import UTC, datetime, timedelta
 
@@ -14,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def coverage(generation: Generation | None, settings: MonitoringSettings) -> CoverageReport | None:
     """Of the newest window, and of the one that ended when labels that come now usually belong to it."""
     newest = None if generation is None else generation.newest_slice()
-    if generation is None or newest is None:
+    if generation is None or newest is None or generation.labelling is None:
         return None
     length = settings.window_seconds // SLICE_SECONDS
     delay = settings.label_delay_seconds

@@ -204,7 +204,7 @@ class LabelledWindow(Report):
 
 class CoverageReport(Report):
     """How far labels have come: in the newest window, and in the one that is as old as labels usually take
-    (`monitoring.labelDelay`; None if that is not declared)."""
+    (`monitoring.labelDelay`; None if that is not declared). Told once there is a reference with labels."""
 
     newest: LabelledWindow
     mature: LabelledWindow | None = None

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,18 @@ class Asked:
         reply = await self.http.post(QUERY, json=query)
         assert reply.status_code == 200, reply.text
         return reply.json()
+
+    async def covered(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The coverage of the newest window, as soon as it is as it should become."""
+        await self.ask(COUNT)  # only a question makes the writer write
+        found: dict[str, Any] | None = None
+        for _ in range(1000):
+            told = (await self.http.get("/status")).json()["coverage"]
+            found = None if told is None else told["newest"]
+            if found is not None and holds(found):
+                return found
+            await asyncio.sleep(0.01)
+        raise AssertionError(f"the coverage stays {found}")
 
     async def send(self, first: int, last: int) -> None:
         inputs = self.data.iloc[first:last]
@@ -130,6 +142,21 @@ async def test_labels_sent_weeks_later_give_the_numbers_of_pandas(asked):
         everyone = (data.town == row["town"]) & (data.time.dt.strftime("%Y-%m-01T00:00:00Z") == row["rollup"])
         assert row["count"] == everyone.sum()
     assert len(rows) == 6
+
+
+async def test_labels_that_come_late_raise_the_coverage_that_the_status_and_the_series_tell(asked):
+    await asked.send(0, 100)
+    await asked.ask(COUNT)
+    assert (await asked.http.get("/status")).json()["coverage"] is None, "without a reference nobody counts"
+    await profiled(asked)
+    newest = int(asked.data.time[:100].argmax())
+    await asked.label({f"i-{newest}": 1})
+    await asked.covered(lambda window: window["labelled"] == 1)
+    await asked.label({f"i-{i}": 1 for i in range(100)})
+    window = await asked.covered(lambda window: window["labelled"] == window["rows"])
+    assert (window["share"], window["rows"] > 0) == (1.0, True)
+    metrics = (await asked.http.get("/metrics")).text
+    assert 'modelwarden_label_coverage_ratio{window="newest"} 1.0' in metrics
 
 
 async def test_one_inference_shows_all_labels_it_ever_had(asked):

@@ -18,6 +18,7 @@ from modelwarden.resources.report import (
     ValueQuality,
     VolumeQuality,
 )
+from modelwarden_server.analysis.code_space import CodeSpace
 from modelwarden_server.query.coverage import coverage
 from modelwarden_server.query.window_series import WindowCollector
 
@@ -148,14 +149,32 @@ def test_a_thousand_bad_attributes_make_a_bounded_number_of_series_the_raised_fi
     assert seen("series_dropped_total", reason="drift") == 4 * 70
 
 
-def test_coverage_counts_the_rows_of_windows_that_end_with_the_newest(rooms):
-    data = people(600)
-    rooms.store(inferences(data, np.arange(600) * 300.0))
-    rooms.folder_of_partials.reach(10)
-    until(lambda: (live := rooms.folder_of_partials.live) is not None and live.rows == 600)
-    live = rooms.folder_of_partials.live
-    found = coverage(live, MONITORING.model_copy(update={"label_delay": "1d"}))
-    assert (found.newest.rows, found.newest.labelled, found.newest.share) == (288, 0, 0.0)
-    assert (found.mature.rows, found.mature.end) == (288, found.newest.start)
-    assert coverage(live, MONITORING).mature is None
+def test_coverage_is_not_told_where_labels_are_not_counted(rooms):
+    rooms.store(inferences(people(10), np.arange(10) * 300.0))
+    until(lambda: (live := rooms.folder_of_partials.live) is not None and live.rows == 10)
+    assert coverage(rooms.folder_of_partials.live, MONITORING) is None
     assert coverage(None, MONITORING) is None
+
+
+def test_coverage_is_of_the_newest_window_and_of_one_that_ended_a_delay_before():
+    counted = Counted(rows={0: 10, 287: 20, 288: 30}, labelled={0: 5, 287: 1})
+    found = coverage(counted, MONITORING.model_copy(update={"label_delay": "1d"}))
+    newest, mature = found.newest, found.mature
+    assert (newest.rows, newest.labelled, newest.share) == (50, 1, 1 / 50)
+    assert (mature.rows, mature.labelled, mature.share) == (10, 5, 0.5)
+    assert mature.end == newest.start == datetime(1970, 1, 1, 0, 5, tzinfo=UTC)
+    assert coverage(counted, MONITORING).mature is None
+
+
+class Counted:
+    """Partials of rows and labels alone, by slice."""
+
+    def __init__(self, rows: dict[int, int], labelled: dict[int, int]) -> None:
+        self._counts = (rows, labelled)
+        self.labelling, self.space = object(), CodeSpace()
+
+    def newest_slice(self) -> int:
+        return max(self._counts[0])
+
+    def window(self, start: int, end: int) -> np.ndarray:
+        return np.array([sum(n for at, n in counts.items() if start <= at < end) for counts in self._counts])
