@@ -22,7 +22,7 @@ from store_process import StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
-KILLS = 40 if LONG else 6
+KILLS = 40 if LONG else 4
 FLOATS = 100
 GROUP_BYTES = (1 << 30) if LONG else (320 << 20)
 GROUPS = 4 if LONG else 1
