@@ -57,8 +57,9 @@ def as_floats(values: pa.Array | pa.ChunkedArray) -> tuple[Floats, npt.NDArray[n
     array = _flat(values)
     if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
         array = pc.list_value_length(array)
-    null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
+    null = np.zeros(len(array), dtype=np.bool_)
     if array.null_count:
+        null = np.asarray(pc.is_null(array).to_numpy(zero_copy_only=False), dtype=np.bool_)
         array = pc.fill_null(array, pa.scalar(0, type=array.type))
     return np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64), null
 

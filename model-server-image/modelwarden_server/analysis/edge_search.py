@@ -19,7 +19,7 @@ Places = npt.NDArray[np.int32]
 _STEPS: Final = 8192
 _FEW_EDGES: Final = 32
 _MANY_EDGES: Final = 1 << 15
-_AT_ONCE: Final = 1 << 14
+_AT_ONCE: Final = 1 << 15
 _LEFT_OUT: Final = (0.0, 0.01, 0.05)
 """Shares of the edges at each end that a grid may leave out: a far outlier would make its steps wide."""
 # In units of one comparison of all numbers: what a search of all of them costs, and how much of that a grid
@@ -52,7 +52,7 @@ class EdgeSearch:
             return np.searchsorted(self._edges, numbers, side="right").astype(np.int32)
         places = np.empty(len(numbers), dtype=np.int32)
         with np.errstate(over="ignore", invalid="ignore"):
-            # As much at a time as the processor's nearest cache holds.
+            # As much at a time as a processor's cache holds.
             for start in range(0, len(numbers), _AT_ONCE):
                 piece = slice(start, start + _AT_ONCE)
                 self._find(numbers[piece], self._grid, places[piece])
