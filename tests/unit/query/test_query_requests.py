@@ -172,7 +172,7 @@ parameters = st.dictionaries(
 
 
 @given(st.sampled_from(sorted(FUNCTIONS)), parameters)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_whatever_the_parameters_a_function_is_compiled_or_refused_in_words(function, given_parameters):
     query = {"select": [{"function": function, "parameters": given_parameters}]}
     told = "select"

@@ -69,7 +69,7 @@ def query_with(alias: str, value: str, label: str) -> dict[str, Any]:
 
 
 @given(hostile, hostile, hostile)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_alias_and_no_value_changes_a_statement(alias, value, label):
     plain, found = statement(**query_with("a", "b", "c")), statement(**query_with(alias, value, label))
     assert found.sql == plain.sql
@@ -80,7 +80,7 @@ def test_no_alias_and_no_value_changes_a_statement(alias, value, label):
 
 
 @given(hostile)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_a_property_that_is_not_there_is_refused_by_name_and_never_run(name):
     if name in MODEL.by_name or name == "*":
         return
