@@ -177,14 +177,19 @@ class Store:
             staged.generation,
             staged.sampled_out,
         )
-        done = self.log.append([record])
+        done: Future[int] = Future()
+        done.set_running_or_notify_cancel()
 
-        def failed(future: "Future[int]") -> None:
-            if isinstance(future.exception(), LogFullError):
-                self.ids.settle(staged.name, durable=False)
-                (self.folders.staged / staged.name).unlink(missing_ok=True)
+        def settled(written: "Future[int]") -> None:
+            error = written.exception()
+            if error is None:
+                done.set_result(written.result())
+                return
+            self.ids.settle(staged.name, durable=False)
+            (self.folders.staged / staged.name).unlink(missing_ok=True)
+            done.set_exception(error)
 
-        done.add_done_callback(failed)
+        self.log.append([record]).add_done_callback(settled)
         return done
 
     def identify(self, rows: pa.RecordBatch) -> tuple[Words, Words]:
