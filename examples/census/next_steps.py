@@ -25,6 +25,7 @@ What to try next
   kubectl explain mmodel.spec.monitoring                    # every field is described
   .venv/bin/modelwarden status                              # what the model's server says of itself
   .venv/bin/modelwarden drift RELP AGEP SCHL --by month     # the same numbers, by HTTP
+  .venv/bin/modelwarden query '{{"select": [{{"function": "auc"}}], "rollup": "month"}}'   # how right it was
   kubectl -n {namespace} patch mmodel {model} --type merge \\
     -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts
   kubectl -n {namespace} get mmodel --watch                      # ... and DRIFTED changes

@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import tracemalloc
 import zipfile
 from datetime import UTC, datetime
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -121,6 +123,36 @@ def test_after_a_mishap_the_whole_file_is_sent_again(
     assert heard.count(len(content)) >= 3
     starts = [0, *[place for place in range(1, len(heard)) if heard[place] < heard[place - 1]]]
     assert len(starts) == 3, "each try tells from nothing again"
+
+
+class Sink(httpx.BaseTransport):
+    """Takes what comes and keeps none of it."""
+
+    taken = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        for piece in request.stream:
+            self.taken += len(piece)
+        return httpx.Response(207, json=answer().body)
+
+
+def test_a_large_file_is_never_held_in_memory(tmp_path: Path) -> None:
+    size = 64 << 20
+    with (tmp_path / "large.parquet").open("wb") as file:
+        file.truncate(size)
+    sink = Sink()
+    with Cell(
+        "http://cell", "k", MODEL_ID, http=httpx.Client(transport=sink, base_url="http://cell")
+    ) as cell:
+        tracemalloc.start()
+        try:
+            cell.send_file(tmp_path / "large.parquet")
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert sink.taken > size
+    assert peak < 4 << 20
 
 
 def test_rows_that_were_refused_are_told_by_their_place(scripted: ScriptedCell, cell: Cell) -> None:

@@ -67,7 +67,8 @@ def test_what_to_try_next_are_whole_commands() -> None:
     ]
     for command in commands:
         assert len(shlex.split(command, comments=True)) > 1
-    patch = next(part for part in shlex.split(joined, comments=True) if part.startswith("{"))
+    query, patch = (part for part in shlex.split(joined, comments=True) if part.startswith("{"))
+    assert json.loads(query) == {"select": [{"function": "auc"}], "rollup": "month"}
     assert json.loads(patch) == {"spec": {"monitoring": {"driftThreshold": 0.5}}}
 
 
