@@ -134,8 +134,8 @@ def volume(rows: int, history: History) -> VolumeFinding:
     week = history.window_seconds * len(history.rows) >= _WEEK_SECONDS
     factor = _KNOWN_FACTOR if week else _NEW_FACTOR
     low, high = min(seen), max(seen)
-    # Four standard deviations of a count of rows that come independently, so that small windows do not count.
-    least, most = max(0.0, low / factor - 4 * low**0.5), high * factor + 4 * high**0.5
+    # And at least four standard deviations of a count of independent rows, so that small windows do not count.
+    least, most = max(0.0, min(low / factor, low - 4 * low**0.5)), max(high * factor, high + 4 * high**0.5)
     return VolumeFinding(rows, least, most, not least <= rows <= most)
 
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 BUCKETS: Final = 16_384
 _SHIFT: Final = np.uint64(64 - 14)
-_SURE: Final = 6.0
-_REFERENCE_SURE: Final = 3.0
+_SURE: Final = 5.0
+_REFERENCE_SURE: Final = 2.5
 LEAST_SHARE: Final = 0.01
 _MORE_THAN_NATURAL: Final = 0.5
 

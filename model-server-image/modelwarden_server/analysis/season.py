@@ -41,7 +41,7 @@ Shares = npt.NDArray[np.float64]
 
 _COURSES: Final = 6
 _REAL: Final = 1e-3
-_FOLLOWS: Final = 0.25
+_FOLLOWS: Final = 0.1
 _CERTAIN: Final = 1e-4
 _LEAST_SHARE: Final = 0.004
 _LEAST_BLOCKS: Final = 6
@@ -250,11 +250,10 @@ def _response(part: Part, white: _Whitened | None, courses: Shares) -> _Response
     left = white.whole
     for place, course in enumerate(courses):
         response = (weights * course) @ white.whole
-        # James and Stein: what noise alone would answer is taken off, and next to nothing counts as nothing.
+        # James and Stein: what noise alone would answer is taken off, and what may be noise counts as none.
         squared = float((response**2).sum() * white.sizes.sum())
-        shrunk = max(0.0, 1 - white.degrees / squared) if squared > 0 else 0.0
-        if shrunk > _FOLLOWS:
-            to[place, white.thick] = shrunk * response
+        if squared > white.degrees and chi_square_tail(squared, white.degrees) < _FOLLOWS:
+            to[place, white.thick] = (1 - white.degrees / squared) * response
             left = left - np.outer(course, response)
     degrees = max(1, (white.blocks - 1 - len(courses)) * white.degrees)
     spread = float((white.sizes[:, None] * left**2).sum())

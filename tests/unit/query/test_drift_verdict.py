@@ -150,3 +150,102 @@ def test_of_too_many_features_predictions_and_the_worst_are_shown():
     shown = shown_features([*many, feature("p", "PREDICTED_VALUE", 0.0)])
     assert len(shown) == MAX_FEATURES
     assert [f.name for f in shown[:3]] == ["p", "x199", "x198"]
+
+
+def quality(rooms, **settings):
+    rooms.folder_of_partials.reach(10)
+    found = DriftWatch().verdicts(
+        rooms.folder_of_partials.live, MONITORING.model_copy(update={"drift_threshold": None} | settings)
+    )
+    return found.quality
+
+
+def days_of(rooms, days: range, rows: int = 600, **changed) -> None:
+    """So many rows on each of these days; columns may be replaced."""
+    for day in days:
+        data = people(rows, seed=300 + day)
+        for name, values in changed.items():
+            data = data.set_column(data.schema.get_field_index(name), name, values)
+        rooms.store(
+            inferences(data, np.linspace(day * DAY, (day + 1) * DAY - 300, rows), first_id=day * 10_000)
+        )
+
+
+def test_clean_days_raise_nothing_in_quality_or_drift(rooms):
+    rooms.compare_with(REFERENCE)
+    days_of(rooms, range(6))
+    found = quality(rooms)
+    assert (found.raised, found.rows) == (0, 600)
+    assert found.volume.least is not None
+    assert found.lag.p95_seconds is not None
+    assert report(rooms, drift_threshold=None).drifted == 0
+
+
+def test_a_window_with_missing_values_is_told_and_persists_on_the_second_day(rooms):
+    rooms.compare_with(REFERENCE)
+    days_of(rooms, range(4))
+    gone = pa.array([None] * 60 + [20.0] * 540)
+    days_of(rooms, range(4, 5), income=gone)
+    (missing,) = [v for v in quality(rooms).values if v.raised]
+    assert (missing.attribute, missing.question, missing.rows, missing.persistent) == (
+        "income",
+        "missing",
+        60,
+        False,
+    )
+    drifted = {f.name: f for f in report(rooms, drift_threshold=None).features if f.drifted}
+    assert not drifted["income"].persistent
+    days_of(rooms, range(5, 6), income=gone)
+    (missing,) = [v for v in quality(rooms).values if v.raised]
+    assert missing.persistent
+    assert {f.name: f.persistent for f in report(rooms, drift_threshold=None).features}["income"]
+
+
+def test_the_first_window_stands_for_itself(rooms):
+    rooms.compare_with(REFERENCE)
+    days_of(rooms, range(1), income=pa.array([None] * 600, pa.float64()))
+    found = report(rooms, drift_threshold=None)
+    assert found.judged == 1
+    assert [f.persistent for f in found.features if f.drifted] == [True]
+
+
+def test_a_day_with_far_fewer_rows_is_unusual(rooms):
+    rooms.compare_with(REFERENCE)
+    days_of(rooms, range(9))
+    assert not quality(rooms).volume.raised
+    days_of(rooms, range(9, 10), rows=220)
+    found = quality(rooms)
+    assert found.volume.raised
+    assert found.raised == 1
+
+
+def test_rows_that_come_again_are_told(rooms):
+    rooms.compare_with(REFERENCE)
+    data = people(700, seed=9)
+    twice = pa.concat_tables([data, data.slice(0, 300)])
+    rooms.store(inferences(twice, np.linspace(0, DAY - 300, 1000)))
+    found = quality(rooms)
+    assert found.repeats.raised
+    assert found.repeats.share == pytest.approx(0.3, abs=0.06)
+
+
+def test_a_weekend_that_the_reference_covers_is_no_drift(rooms):
+    """Times in the reference are all that tells its weekends: the rows lie in any order."""
+    rng = np.random.default_rng(4)
+    weekdays, weekends = people(5000, seed=5), people(2000, seed=6, older=10)
+    both = pa.concat_tables([weekdays, weekends])
+    days = np.concatenate([rng.integers(0, 40, 5000) // 5 * 7 + rng.integers(0, 5, 5000),
+                           rng.integers(0, 16, 2000) // 2 * 7 + rng.integers(5, 7, 2000)])  # fmt: skip
+    times = pa.array(days * DAY * 1_000_000 + rng.integers(0, DAY, 7000) * 1_000_000).cast(
+        pa.timestamp("us", "UTC")
+    )
+    both = both.append_column("inference_timestamp", times).take(pa.array(rng.permutation(7000)))
+    rooms.compare_with(both)
+    rooms.store(inferences(people(1000, seed=77, older=10), np.linspace(0, DAY - 300, 1000)))
+    assert report(rooms, drift_threshold=None).drifted == 0
+    rooms.store(inferences(people(1000, seed=78), np.linspace(DAY, 2 * DAY - 300, 1000), first_id=5000))
+    assert report(rooms, drift_threshold=None).drifted == 0
+    rooms.store(
+        inferences(people(1000, seed=79, older=25), np.linspace(2 * DAY, 3 * DAY - 300, 1000), first_id=9000)
+    )
+    assert [f.name for f in report(rooms, drift_threshold=None).features if f.drifted] == ["age"]

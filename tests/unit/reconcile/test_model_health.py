@@ -1,0 +1,103 @@
+"""Harm makes a model unhealthy: what persists in predictions, in many inputs, between inputs, in the rows."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from modelwarden.reconcile.monitoredmodel.data import model_healthy
+from modelwarden.reconcile.reasons import Reason
+from modelwarden.resources.monitoredmodel import MonitoredModelSpec
+from modelwarden.resources.report import (
+    DataQualityReport,
+    DriftReport,
+    FeatureDrift,
+    LagQuality,
+    PairDrift,
+    RepeatQuality,
+    StatusReport,
+    ValueQuality,
+    VolumeQuality,
+)
+
+START, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+SPEC = MonitoredModelSpec.model_validate(
+    {
+        "inputType": "TABULAR",
+        "outputType": "REGRESSION",
+        "attributes": [
+            {"name": "aa", "valueType": "FLOAT", "stage": "PIPELINE_INPUT", "position": 0},
+            {"name": "pp", "valueType": "FLOAT", "stage": "PREDICTED_VALUE", "attributeLink": "tt"},
+            {"name": "tt", "valueType": "FLOAT", "stage": "GROUND_TRUTH", "attributeLink": "pp"},
+        ],
+        "storage": {"persistentVolumeClaim": {"size": "1Gi"}},
+    }
+)
+
+
+def feature(name, *, stage="PIPELINE_INPUT", drifted=False, persistent=True) -> FeatureDrift:
+    facts = {"score": 0.3, "threshold": 0.1, "p_value": 0.0, "n": 900}
+    return FeatureDrift(name=name, stage=stage, drifted=drifted, persistent=persistent, **facts)
+
+
+def pair(*, broken, persistent=True) -> PairDrift:
+    return PairDrift(one="aa", other="bb", change=0.3, p_value=0.0, broken=broken, persistent=persistent)
+
+
+def report(features=(), pairs=(), **quality) -> StatusReport:
+    drift = DriftReport(
+        window_start=START, window_end=END, rows=900, metric="PSI", state="Ok", features=features, pairs=pairs
+    )
+    parts = {
+        "volume": VolumeQuality(rows=900, raised=False),
+        "lag": LagQuality(raised=False),
+        "repeats": RepeatQuality(share=0.0, raised=False),
+    }
+    found = DataQualityReport(window_start=START, window_end=END, rows=900, **(parts | quality))
+    return StatusReport(model_id="m", active_reference="r", drift=drift, data_quality=found)
+
+
+def value(*, raised=True, persistent=True) -> ValueQuality:
+    facts = {"attribute": "aa", "question": "missing", "rows": 9, "share": 0.1, "reference_share": 0.0}
+    return ValueQuality(raised=raised, persistent=persistent, **facts)
+
+
+HARM = {
+    Reason.PREDICTIONS_DRIFTED: report([feature("pp", stage="PREDICTED_VALUE", drifted=True), feature("aa")]),
+    Reason.INPUTS_DRIFTED: report([feature("aa", drifted=True), feature("bb")]),
+    Reason.DEPENDENCE_BROKEN: report([feature("aa")], [pair(broken=True)]),
+    Reason.DATA_UNSOUND: report([feature("aa")], values=(value(),)),
+    Reason.VOLUME_UNUSUAL: report([feature("aa")], volume=VolumeQuality(rows=9, raised=True)),
+    Reason.ROWS_LATE: report([feature("aa")], lag=LagQuality(raised=True)),
+}
+
+
+@pytest.mark.parametrize("reason", HARM)
+def test_harm_is_told_by_its_reason(reason):
+    verdict = model_healthy(HARM[reason], SPEC)
+    assert (verdict.status, verdict.reason) == ("False", reason)
+    assert verdict.message
+
+
+def test_rows_that_come_again_are_harm_too():
+    verdict = model_healthy(report([feature("aa")], repeats=RepeatQuality(share=0.2, raised=True)), SPEC)
+    assert (verdict.status, verdict.reason) == ("False", Reason.DATA_UNSOUND)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        report([feature("aa", drifted=True, persistent=False)]),
+        report([feature("pp", stage="PREDICTED_VALUE", drifted=True, persistent=False)]),
+        report([feature("aa")], [pair(broken=True, persistent=False)]),
+        report([feature("aa")], values=(value(persistent=False),)),
+        report([feature("aa")], values=(value(raised=False),)),
+        report([feature("aa", drifted=True), feature("bb"), feature("cc")]),
+    ],
+)
+def test_what_one_window_says_and_what_few_inputs_do_is_no_harm(harmless):
+    assert model_healthy(harmless, SPEC).status == "True"
+
+
+def test_a_report_of_an_older_cell_is_judged_by_its_drift_alone():
+    older = StatusReport(model_id="m", active_reference="r", drift=report([feature("aa")]).drift)
+    assert model_healthy(older, SPEC).status == "True"
