@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from typing import Any
 
 import census_like as census
@@ -19,6 +20,7 @@ from modelwarden_server.schema.compiled import compile_schema
 from modelwarden_server.schema.parsed import BodyError, Limits, TooManyRowsError
 from modelwarden_server.schema.parser import LabelParser, Parser
 
+LONG = os.environ.get("MODELWARDEN_LONG") == "1"
 SCHEMA = compile_schema(census.identity())
 LIMITS = Limits(rows=1000, string_length=1000, latest=1 << 60)
 texts = st.text(st.sampled_from('ab"\\[]{},\n é'), max_size=8)
@@ -35,7 +37,11 @@ def read(content: bytes, piece_bytes: int = 64, longest: int = 1 << 20) -> list[
     ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=2000 if LONG else 20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(
     rows=st.lists(values, min_size=1, max_size=8), window=st.integers(1, 40), pad=st.sampled_from(["", " \n"])
 )

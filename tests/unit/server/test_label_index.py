@@ -1,5 +1,6 @@
 """What is known of labels: the newest of each id, and which wait, in any order and wherever it stops."""
 
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.ids import Known
 from modelwarden_server.store.labels import LabelIndex, LabelSources, comparable
 
+LONG = os.environ.get("MODELWARDEN_LONG") == "1"
 SCHEMA = compile_schema(census.identity())
 NAMES = [f"id{i}" for i in range(6)]
 
@@ -131,7 +133,7 @@ steps = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=1000 if LONG else 12, deadline=None)
 @given(st.lists(steps, max_size=14), st.sampled_from([1, 2, 1000]), st.sampled_from([1, 64]))
 def test_the_newest_label_and_those_that_wait_are_known(
     walk: list[tuple[Any, ...]], flush: int, keep: int

@@ -1,6 +1,7 @@
 """Every value type: what is taken, as what it is held, why the rest is not; requests and files agree."""
 
 import json
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +23,7 @@ from modelwarden_server.schema.vectors import (
     check_label_columns,
 )
 
+LONG = os.environ.get("MODELWARDEN_LONG") == "1"
 NOON = 1_795_262_400_000_000
 LIMITS = Limits(rows=100, string_length=50, latest=NOON + 3_600_000_000)
 SCHEMA = compile_schema(identity(shapes.ATTRIBUTES))
@@ -174,7 +176,7 @@ def test_ranges_categories_and_uniqueness_are_advice_only() -> None:
     assert (result.refused, result.rows.num_rows) == ({}, 2)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=2000 if LONG else 20, deadline=None)
 @given(shapes.any_rows())
 def test_requests_and_files_take_the_same_rows_with_the_same_result(rows: list[dict[str, Any]]) -> None:
     body = json.dumps(rows).encode()
@@ -196,7 +198,7 @@ def assert_same(one: ParsedRows, other: ParsedRows) -> None:
     assert (list(one.places), list(one.truth_rows)) == (list(other.places), list(other.truth_rows))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=500 if LONG else 8, deadline=None)
 @given(shapes.any_rows())
 def test_labels_of_requests_and_of_files_agree(rows: list[dict[str, Any]]) -> None:
     labels = [
@@ -212,7 +214,7 @@ def test_labels_of_requests_and_of_files_agree(rows: list[dict[str, Any]]) -> No
     assert filed.labels.equals(sent.labels)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=500 if LONG else 8, deadline=None)
 @given(shapes.any_rows())
 def test_a_row_of_a_file_may_be_flat_or_nested(rows: list[dict[str, Any]]) -> None:
     flat = [
