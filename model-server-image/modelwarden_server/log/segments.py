@@ -185,7 +185,7 @@ class SegmentLog:
                 self._write(group)
             except LogFullError as error:
                 _fail(group, error)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - the edge of the thread: whoever waits must hear of it
                 self._stop(group, error)
 
     def _next_group(self) -> list[_Append]:

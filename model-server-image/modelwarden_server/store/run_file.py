@@ -85,10 +85,8 @@ class Run:
 
     def find(self, keys: Words) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """The keys that are here: their places among `keys`, and their places in `table`."""
-        if len(keys) <= _FEW:
-            asked = self._allowed(keys)
-        else:
-            asked = np.flatnonzero(_passes(self._filter, keys))
+        few = len(keys) <= _FEW
+        asked = self._allowed(keys) if few else np.flatnonzero(_passes(self._filter, keys))
         if not len(asked):
             return asked, asked
         self._touched += len(asked)

@@ -185,8 +185,9 @@ class Store:
             if error is None:
                 done.set_result(written.result())
                 return
-            self.ids.settle(staged.name, durable=False)
-            (self.folders.staged / staged.name).unlink(missing_ok=True)
+            if isinstance(error, LogFullError):
+                self.ids.settle(staged.name, durable=False)
+                (self.folders.staged / staged.name).unlink(missing_ok=True)
             done.set_exception(error)
 
         self.log.append([record]).add_done_callback(settled)

@@ -1,4 +1,4 @@
-"""Forgetting over HTTP: what is asked for is gone, is refused when it comes again, and leaves an audit record."""
+"""Forgetting over HTTP: what is asked for is gone, is refused when it comes again, and leaves a record."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace

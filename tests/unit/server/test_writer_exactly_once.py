@@ -1,6 +1,7 @@
 """The writer may be stopped between any two of its steps: what the tables hold in the end is the same."""
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from crash_steps import STEPS, crash_at, ids, open_again_and_again, write_all
 from deltalake import DeltaTable
 from log_records import LIMITS, SCHEMA, identify, records, stage
 
-from modelwarden_server.log.protocol import LogFailedError
+from modelwarden_server.log import segments as segments_module
+from modelwarden_server.log.protocol import LogFailedError, LogFullError
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.store import delta as delta_module
 from modelwarden_server.store.delta import AppendTable, CommitError, NotDurableError
@@ -22,10 +24,6 @@ def stores(tmp_path: Path) -> Iterator[Any]:
     """Opens the store of one folder again and again; the writer's thread is not started."""
     with open_again_and_again(tmp_path) as open_again:
         yield open_again
-
-
-def failing_sync(_fd: int) -> None:
-    raise OSError(errno.EIO, "Input/output error")
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -54,17 +52,24 @@ def test_a_process_that_ends_at_any_step_stores_every_row_once(
     assert len(last.ids) == 6
 
 
-def test_a_file_that_the_log_did_not_take_is_gone_and_its_ids_are_free(
-    stores: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("reason", "gone"), [(errno.ENOSPC, True), (errno.EIO, False)])
+def test_a_file_is_gone_if_the_log_certainly_did_not_take_it(
+    stores: Any, monkeypatch: pytest.MonkeyPatch, reason: int, gone: bool
 ) -> None:
+    """After a failed write nobody knows what is on the disk: the next start finds out."""
     store = stores()
-    monkeypatch.setattr(store.log, "_sync", failing_sync)
+
+    def failing(*_arguments: Any) -> int:
+        raise OSError(reason, os.strerror(reason))
+
     staged = stage(store, "inferences", "a")
-    with pytest.raises(LogFailedError):
+    monkeypatch.setattr(segments_module, "write_all", failing)
+    with pytest.raises(LogFullError if gone else LogFailedError):
         store.take_file(staged).result(10)
     keys, digests = identify(Parser(SCHEMA).parse(census.body(census.row("a", truth=1)), LIMITS).rows)
-    assert (store.ids.in_flight(keys).any(), store.ids.look_up(keys, digests).tolist()) == (False, [0])
-    assert list(store.folders.staged.iterdir()) == []
+    assert store.ids.look_up(keys, digests).tolist() == [0]
+    assert store.ids.in_flight(keys).tolist() == [not gone]
+    assert [path.name for path in store.folders.staged.iterdir()] == ([] if gone else [staged.name])
 
 
 def test_arrivals_never_go_back_though_the_clock_does(stores: Any) -> None:
