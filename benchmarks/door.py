@@ -16,10 +16,10 @@ _PACE = Pace(rows=10, requests=100, seconds=20)
 def _measured(setting: Setting) -> list[Result]:
     with LoopbackStore(for_store()) as store, clients_elsewhere():
         setting.tell("as fast as it answers")
-        warm = saturate(store, "warm", _ROWS_AT_ONCE, _CONNECTIONS, 3 * setting.scale)
+        warm = saturate(store, "warm", _ROWS_AT_ONCE, _CONNECTIONS, max(0.5, 3 * setting.scale))
         store.stored(warm.rows)
         cpu, started = store.cpu_seconds(), time.perf_counter()
-        full = saturate(store, "full", _ROWS_AT_ONCE, _CONNECTIONS, 20 * setting.scale)
+        full = saturate(store, "full", _ROWS_AT_ONCE, _CONNECTIONS, max(1, 20 * setting.scale))
         store.stored(warm.rows + full.rows)
         cpu, stored = store.cpu_seconds() - cpu, full.rows / (time.perf_counter() - started)
         setting.tell(f"{full.rows:,} rows in {full.seconds:.1f} s, {cpu:.1f} CPU s; now {_PACE.requests:g}/s")

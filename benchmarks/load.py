@@ -53,15 +53,15 @@ def saturate(store: LoopbackStore, label: str, rows: int, connections: int, seco
     sent, end = Sent(), time.perf_counter() + seconds
 
     def client(number: int) -> None:
-        bodies, connection = Bodies(f"{label}-{number}"), store.connect()
-        while time.perf_counter() < end:
-            body = bodies.of(rows)
-            started = time.perf_counter()
-            while not post(connection, store.inferences, body, rows):
-                sent.put_off += 1
-                time.sleep(0.05)
-            sent.note(rows, time.perf_counter() - started)
-        connection.close()
+        bodies = Bodies(f"{label}-{number}")
+        with store.connect() as connection:
+            while not sent.latencies or time.perf_counter() < end:
+                body = bodies.of(rows)
+                started = time.perf_counter()
+                while not post(connection, store.inferences, body, rows):
+                    sent.put_off += 1
+                    time.sleep(0.05)
+                sent.note(rows, time.perf_counter() - started)
 
     started = time.perf_counter()
     _together([lambda n=n: client(n) for n in range(connections)])  # type: ignore[misc]
@@ -96,15 +96,14 @@ def paced(store: LoopbackStore, label: str, pace: Pace, stop: threading.Event | 
             due.put(None)
 
     def client() -> None:
-        connection = store.connect()
-        while (moment := due.get()) is not None:
-            with turn:
-                body = bodies.of(pace.rows)
-            while not post(connection, store.inferences, body, pace.rows):
-                sent.put_off += 1
-                time.sleep(0.05)
-            sent.note(pace.rows, time.perf_counter() - moment)
-        connection.close()
+        with store.connect() as connection:
+            while (moment := due.get()) is not None:
+                with turn:
+                    body = bodies.of(pace.rows)
+                while not post(connection, store.inferences, body, pace.rows):
+                    sent.put_off += 1
+                    time.sleep(0.05)
+                sent.note(pace.rows, time.perf_counter() - moment)
 
     started = time.perf_counter()
     _together([clock, *[client] * pace.connections])

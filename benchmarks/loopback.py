@@ -48,8 +48,12 @@ class Connection:
         answer = self._http.getresponse()
         return answer.status, answer.read()
 
-    def close(self) -> None:
-        """End it."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.close()
 
 
@@ -99,10 +103,10 @@ class LoopbackStore:
 
     def compare_with(self, reference: pa.Table) -> None:
         """Upload reference rows, close them, have them profiled, and wait until they are compared with."""
-        connection = self.connect()
-        self._good(*connection.ask("POST", self._reference, *_form(reference)))
         closing = json.dumps({"status": "uploaded", "total_record_count": reference.num_rows}).encode()
-        self._good(*connection.ask("PATCH", self._reference, closing))
+        with self.connect() as connection:
+            self._good(*connection.ask("POST", self._reference, *_form(reference)))
+            self._good(*connection.ask("PATCH", self._reference, closing))
         (dataset,) = self.status()["reference"]
         claim = dataset["contentHash"]
         command = [sys.executable, "-m", "modelwarden_server", "job", "profile", "--dataset", dataset["name"]]
@@ -122,11 +126,8 @@ class LoopbackStore:
 
     def status(self) -> dict[str, Any]:
         """`/status`."""
-        connection = self.connect()
-        try:
+        with self.connect() as connection:
             found: dict[str, Any] = json.loads(self._good(*connection.ask("GET", "/status")))
-        finally:
-            connection.close()
         return found
 
     def stored(self, rows: int, seconds: float = 120.0) -> None:
@@ -169,15 +170,10 @@ class LoopbackStore:
 
     def _ready(self) -> bool:
         try:
-            connection = Connection(self.port, timeout=5)
-        except OSError:
-            return False
-        try:
-            return connection.ask("GET", "/readyz")[0] == 200
+            with Connection(self.port, timeout=5) as connection:
+                return connection.ask("GET", "/readyz")[0] == 200
         except (OSError, http.client.HTTPException):
             return False
-        finally:
-            connection.close()
 
     def _good(self, status: int, body: bytes) -> bytes:
         if status >= 300:

@@ -71,15 +71,15 @@ _LIMITS = (
 
 def _ask(store: LoopbackStore, stop: threading.Event) -> int:
     """Ask until told to stop; how many questions were answered. Raises BenchError if one is not."""
-    connection, asked = store.connect(), 0
-    for path, question in cycle(_questions(store)):
-        if stop.wait(_ASK_EVERY):
-            break
-        status, body = connection.ask("POST", path, json.dumps(question).encode())
-        if status != 200:
-            raise BenchError(f"a question was answered {status}: {body[:300].decode(errors='replace')}")
-        asked += 1
-    connection.close()
+    asked = 0
+    with store.connect() as connection:
+        for path, question in cycle(_questions(store)):
+            if stop.wait(_ASK_EVERY):
+                break
+            status, body = connection.ask("POST", path, json.dumps(question).encode())
+            if status != 200:
+                raise BenchError(f"a question was answered {status}: {body[:300].decode(errors='replace')}")
+            asked += 1
     return asked
 
 

@@ -30,7 +30,8 @@ def _measured(setting: Setting) -> list[Result]:
         load = background.submit(paced, store, "load", _BACKGROUND, stop)
         setting.tell(f"{probes} rows, one by one, each asked for until a window has it")
         try:
-            seen = _probed(store, probes)
+            with store.connect() as connection:
+                seen = _probed(store, connection, probes)
         finally:
             stop.set()
         rows = load.result().rows
@@ -42,9 +43,9 @@ def _measured(setting: Setting) -> list[Result]:
     ]  # fmt: skip
 
 
-def _probed(store: LoopbackStore, probes: int) -> Sent:
+def _probed(store: LoopbackStore, connection: Connection, probes: int) -> Sent:
     """Rows of days that have no other row: a window has the row as soon as the day is in the answer."""
-    seen, bodies, connection = Sent(), wide_model.Bodies("probe"), store.connect()
+    seen, bodies = Sent(), wide_model.Bodies("probe")
     for number in range(probes):
         day = _FIRST_DAY + timedelta(days=number)
         body = bodies.of(1, at=day.timestamp())
@@ -56,7 +57,6 @@ def _probed(store: LoopbackStore, probes: int) -> Sent:
                 raise BenchError(f"a row is in no window {_PATIENCE:g} s after it was acknowledged")
         seen.note(1, time.perf_counter() - started)
         time.sleep(_EVERY)
-    connection.close()
     return seen
 
 
