@@ -182,7 +182,7 @@ def _files(table: AppendTable):
 
 
 def open_query_rooms(
-    folder: Path, pace: Pace = DEFAULT_PACE, profiles: Profiles | None = None
+    folder: Path, pace: Pace = DEFAULT_PACE, profiles: Profiles | None = None, *, by_batch: bool = False
 ) -> Iterator[QueryRooms]:
     """Open the folder as a process would at its start, and stop at the end."""
     from modelwarden_server.door.reference_rows import reference_schema
@@ -192,7 +192,7 @@ def open_query_rooms(
     wanted = profiles or Profiles()
     truth = AppendTable.open(folder / "tables" / "ground_truth", SCHEMA.truth_table)
     labels = LabelSources(table, truth, folder / "index" / "slices")
-    partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace, labels)
+    partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace, labels, by_batch=by_batch)
     partials.start()
     yield QueryRooms(folder, table, partials, wanted, reference, truth)
     partials.stop()

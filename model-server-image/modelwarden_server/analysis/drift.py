@@ -156,7 +156,7 @@ class Judge:
             return declared if declared is not None else float(-np.log10(level))
         rows = rounded_down(n)
         total = max(1.0, float(base.sum()))
-        # Chance depends on the shares but weakly: references at neighbouring places of a season share a threshold.
+        # Chance depends on the shares but weakly: neighbouring places of a season share a threshold.
         shape = np.append(np.round(np.asarray(base, dtype=np.float64) / total, 2), rounded_down(total))
         asked = (rule.metric, shape.tobytes(), rows, level)
         if asked not in self.learnt:

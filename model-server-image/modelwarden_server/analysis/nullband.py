@@ -18,7 +18,7 @@ import numpy.typing as npt
 from modelwarden_server.analysis.distances import Metric, distances
 
 _DRAWS: Final = 400
-_SEEN_OFTEN: Final = 10
+_SEEN_OFTEN: Final = 4
 """A quantile with so many draws beyond it is taken as it is."""
 _MARGIN: Final = 1.1
 """What was drawn is finite, and thin buckets have heavier tails than a gamma distribution: to the safe side.

@@ -134,7 +134,7 @@ def volume(rows: int, history: History) -> VolumeFinding:
     week = history.window_seconds * len(history.rows) >= _WEEK_SECONDS
     factor = _KNOWN_FACTOR if week else _NEW_FACTOR
     low, high = min(seen), max(seen)
-    # And at least four standard deviations of a count of independent rows, so that small windows do not count.
+    # And at least four standard deviations of a count of independent rows: small windows vary more.
     least, most = max(0.0, min(low / factor, low - 4 * low**0.5)), max(high * factor, high + 4 * high**0.5)
     return VolumeFinding(rows, least, most, not least <= rows <= most)
 

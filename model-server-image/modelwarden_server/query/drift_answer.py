@@ -104,13 +104,19 @@ def named(query: DriftQuery) -> tuple[str, ...]:
 def _from_partials(query: DriftQuery, sources: Sources) -> Span | None:
     generation = sources.generation
     profiled = generation is not None and generation.profile is not None
-    if not profiled or not is_exact(query.num_bins) or query.rollup in ("minute", "batch_id"):
+    if not profiled or not is_exact(query.num_bins) or query.rollup == "minute":
+        return None
+    if query.rollup == "batch_id" and (generation is None or generation.batches is None):
         return None
     if query.group_by or set(named(query)) - set(generation.space.names if generation else ()):
         return None
     if query.base != Side("reference"):
         return None
-    return Span() if query.target.source == "reference" else as_span(query.target.filter)
+    if query.target.source == "reference":
+        return Span()
+    if query.rollup == "batch_id":
+        return None if query.target.filter else Span()
+    return as_span(query.target.filter)
 
 
 def _by_partials(query: DriftQuery, generation: Generation, span: Span, deadline: Deadline) -> Counted:
@@ -123,6 +129,8 @@ def _by_partials(query: DriftQuery, generation: Generation, span: Span, deadline
         return Counted(profiles, layouts, base, {("",): base}, "partials")
     targets: dict[Key, Mapping[str, Integers]] = {}
     approximate = False
+    if query.rollup == "batch_id":
+        return Counted(profiles, layouts, base, _by_batch(generation, layouts, deadline), "partials")
     for period, start, end in periods(generation.days(), span, query.rollup):
         deadline.check()
         approximate |= generation.approximate is not None and start <= generation.approximate
@@ -133,6 +141,21 @@ def _by_partials(query: DriftQuery, generation: Generation, span: Span, deadline
                 for name, layout in layouts.items()
             }
     return Counted(profiles, layouts, base, targets, "partials", approximate)
+
+
+def _by_batch(
+    generation: Generation, layouts: Mapping[str, Buckets], deadline: Deadline
+) -> dict[Key, Mapping[str, Integers]]:
+    found: dict[Key, Mapping[str, Integers]] = {}
+    batches = generation.batches
+    assert batches is not None
+    for batch in sorted(batches.names()):
+        deadline.check()
+        totals = batches.totals(batch)
+        found[(batch,)] = {
+            name: layout.counts(generation.space.cells_of(name, totals)) for name, layout in layouts.items()
+        }
+    return found
 
 
 def _profile_of(generation: Generation, name: str) -> ColumnProfile:

@@ -20,6 +20,7 @@ from modelwarden_server.analysis.code_space import CodeSpace, Times, slice_of
 from modelwarden_server.analysis.partials import SparseCounts
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.rebin import rebin_slices
+from modelwarden_server.query.batch_counts import BatchCounts
 from modelwarden_server.query.executor import Executor, ThreadExecutor
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.labelling import Labelling, LabelSources, SliceIndex, by_version
@@ -91,8 +92,13 @@ class Folder:
         root: Path,
         pace: Pace = DEFAULT_PACE,
         labels: LabelSources | None = None,
+        *,
+        by_batch: bool = False,
     ) -> None:
-        """`stored` are the attributes that are columns of the table; partials go under `root`."""
+        """`stored` are the attributes that are columns of the table; partials go under `root`. `by_batch`: of
+        a batch model.
+        """
+        self._by_batch = by_batch
         self._table, self._stored, self._profiles, self._root = table, stored, profiles, root
         self._pace, self._labels = pace, labels
         self._slices: SliceIndex | None = None
@@ -158,9 +164,10 @@ class Folder:
         if live is None:
             return Settled(-1, -1 if self._labels is not None else _NEVER_ASKED)
         labelling = live.labelling
+        reached = [live.table.folded, *([] if live.batches is None else [live.batches.kept])]
         if labelling is None:
-            return Settled(live.table.folded, _NEVER_ASKED)
-        return Settled(min(live.table.folded, labelling.committed[0], labelling.slices.kept), labelling.kept)
+            return Settled(min(reached), _NEVER_ASKED)
+        return Settled(min(*reached, labelling.committed[0], labelling.slices.kept), labelling.kept)
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
         """See CommitListener: the counts of these slices are on the disk before their rows go, and are never
@@ -179,12 +186,14 @@ class Folder:
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the table now is in the live partials; False if that takes too long."""
         newest = max((file.version for file in self._table.files_added(-1)), default=-1)
-        if self._labels is not None:
+        if self._labels is not None or self._by_batch:
             self._wake.set()
 
         def reached() -> bool:
             live = self._live
             if live is None or live.folded < newest:
+                return False
+            if live.batches is not None and live.batches.folded < newest:
                 return False
             return live.labelling is None or live.labelling.current
 
@@ -224,7 +233,7 @@ class Folder:
             self._stopping.wait(1.0 if self.problem else 0.0)
             self._wake.wait(self._pace.persist_seconds)
             self._wake.clear()
-        self.problem = self._attempt(self._persist)
+        self.problem = self._attempt(self._persist) or self._attempt(self._keep_batches)
 
     def _attempt(self, work: Callable[[], None]) -> str | None:
         """The thread's edge: what fails is told and tried again; nothing but answers depends on it."""
@@ -243,7 +252,7 @@ class Folder:
         name, live = self._profiles.wanted() or ROWS_ONLY, self._live
         if live is not None and live.name == name:
             self._catch_up(live)
-            live.catch_up_with_labels()
+            self._follow(live)
             self._progressed()
             return
         generation = self._opened(name)
@@ -262,7 +271,7 @@ class Folder:
         keeper = None if generation.carried or sealed.keeper == generation.name else self._keeper(sealed)
         without = Sealed() if keeper is None else sealed
         self._catch_up(generation, without)
-        generation.catch_up_with_labels()
+        self._follow(generation)
         with self._turn:
             self._catch_up(generation, without)
             if self._stopping.is_set():
@@ -275,6 +284,12 @@ class Folder:
         generation.persist()
         if sealed.ranges and sealed.keeper != generation.name:
             self._sealed.keep(replace(sealed, keeper=generation.name, approximate=generation.approximate))
+
+    def _follow(self, generation: Generation) -> None:
+        """Take in what the writer never hands over: labels, and rows by batch."""
+        generation.catch_up_with_labels()
+        if generation.batches is not None:
+            generation.batches.catch_up()
 
     def _keeper(self, sealed: Sealed) -> Generation | None:
         """The partials that hold the counts of sealed slices; None if there are none, or no more."""
@@ -305,6 +320,8 @@ class Folder:
             if committed[1] > self._labels.truth.version:
                 log.warning("labels in the partials reach further than their table")
             generation.labelling = Labelling(generation.space, self._labels, self._slices, folder, committed)
+        if self._by_batch and profile is not None and labelled:
+            generation.batches = BatchCounts(table.folder, generation.space, self._table, TIMES)
         return generation
 
     def _catch_up(self, generation: Generation, without: Sealed = _NOTHING) -> None:
@@ -335,9 +352,14 @@ class Folder:
             return
         self._persisted = now
         self._persist()
+        self._keep_batches()
         if live.table.files > self._pace.compact_files:
             live.compact(self._pace.compact_files)
         live.shed(self._pace.memory_bytes)
+
+    def _keep_batches(self) -> None:
+        if self._live is not None and self._live.batches is not None:
+            self._live.batches.keep(self._pace.compact_files, self._pace.memory_bytes)
 
     def _persist(self) -> None:
         if self._live is not None:

@@ -9,6 +9,7 @@ again from the table of inferences. Must not decide which profile is the one to 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from modelwarden_server.query.labelling import Labelling
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.partials import PartialTable, Reached, Rows
 
+if TYPE_CHECKING:
+    from modelwarden_server.query.batch_counts import BatchCounts
+
 _DAYS_AT_ONCE = 31
 _ENTRIES_AT_ONCE = 1_000_000
 
@@ -42,6 +46,8 @@ class Generation:
     table: PartialTable
     folded: int = -1
     labelling: Labelling | None = None
+    batches: "BatchCounts | None" = None
+    """Of a batch model: the counts by batch."""
     carried: bool = False
     approximate: int | None = None
     """The last slice whose counts were told from another profile's, with a bound; None if there is none."""

@@ -133,6 +133,7 @@ class AnswerRoom:
             labels=LabelSources(
                 store.tables.inferences, store.tables.truth, store.folders.root / "index" / "slices"
             ),
+            by_batch=self._cell.identity.is_batch,
         )
         self._folder.start()
         return self._folder

@@ -29,7 +29,7 @@ def test_a_learnt_distance_is_passed_as_rarely_as_it_says(metric, m, n):
 def test_psi_of_two_samples_is_about_chi_square():
     base = np.full(10, 1000.0)
     wanted = scipy.stats.chi2.ppf(0.99, 9) * (1 / 500 + 1 / 10_000)
-    assert chance_distance(Question(Metric.PSI, base, 500), 1e-2) == pytest.approx(wanted, rel=0.15)
+    assert chance_distance(Question(Metric.PSI, base, 500), 1e-2) == pytest.approx(wanted, rel=0.2)
 
 
 def test_the_same_question_has_the_same_answer_and_more_rows_a_lower_one():
