@@ -154,4 +154,5 @@ def repeat(side: Worker, setting: Setting, usual: int = ROUNDS) -> tuple[Turn, .
 
 
 def _round(number: int, rounds: int, ours: float, peer: float, unit: str) -> str:
-    return f"round {number} of {rounds}: ours {ours:,.0f}, the peer {peer:,.0f} {unit}/CPU s"
+    mine, theirs = (f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}" for rate in (ours, peer))
+    return f"round {number} of {rounds}: ours {mine}, the peer {theirs} {unit}/CPU s"
