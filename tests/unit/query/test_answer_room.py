@@ -163,3 +163,38 @@ async def test_an_archived_model_takes_no_reference_data_but_answers(whole):
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"properties": "age"}', b"x" * (2 << 20)])
 async def test_a_body_that_is_no_query_is_a_400(whole, body):
     assert (await whole.http.post(DRIFT, content=body)).status_code == 400
+
+
+async def test_every_question_about_distributions_has_its_door(whole):
+    await whole.profiled("spring", 2000, seed=5)
+    await whole.active("spring")
+    await whole.send(400)
+    labels = [
+        {
+            "partner_inference_id": f"i-{i}",
+            "ground_truth_timestamp": "2026-04-01T00:00:00Z",
+            "ground_truth_data": {"paid": i % 2},
+        }
+        for i in range(300)
+    ]
+    assert (await whole.http.patch(f"{MODEL}/ground_truth", json=labels)).json()["counts"]["success"] == 300
+    sides = {"base": {"source": "reference"}, "target": {"source": "inference"}}
+    asked = {
+        "data_drift": sides | {"properties": ["paid"], "metric": "JSDivergence"},
+        "data_drift_psi_bucket_calculation_table": sides | {"property": "age"},
+        "data_quality": {"properties": ["age", "income"]},
+        "distributions": {"x": {"property": "paid", "num_bins": 2}},
+    }
+    found = {}
+    for name, body in asked.items():
+        answer = await whole.http.post(f"{MODEL}/inferences/query/{name}", json=body)
+        assert answer.status_code == 200, answer.text
+        found[name] = answer.json()["query_result"]
+    assert found["data_drift"][0]["paid"] == pytest.approx(0, abs=0.01)
+    assert sum(r["target_count_per_bucket"] for r in found["data_drift_psi_bucket_calculation_table"]) == 400
+    assert found["data_quality"][0]["rows"] == 400
+    assert [row["count"] for row in found["distributions"]] == [150, 150]
+    wrong = await whole.http.post(f"{MODEL}/inferences/query/data_quality", json={"properties": ["x"]})
+    assert (wrong.status_code, "properties" in wrong.json()["error"]) == (400, True)
+    quality = (await whole.status())["dataQuality"]
+    assert quality["lag"]["p95Seconds"] is not None
