@@ -23,19 +23,19 @@ def test_a_long_history_stays_while_small_files_are_joined(tmp_path):
     table.append([rows(20_000)], Reached(0))
     (history,) = table.table.files
     written = 0
-    for version in range(1, 101):
+    for version in range(1, 41):
         table.append([rows(3, version)], Reached(version))
         while files := table.to_merge(8):
             assert history not in files
             written += sum(file.rows for file in files)
             merged(table, files)
         assert table.files <= 9
-    assert written < 100 * 30 * 8
+    assert written < 40 * 30 * 6
     assert history in table.table.files
-    assert table.folded == 100
-    assert sum(int(counts.sum()) for _, _, counts in table.read()) == 200_000 + 100 * 30
+    assert table.folded == 40
+    assert sum(int(counts.sum()) for _, _, counts in table.read()) == 200_000 + 40 * 30
     again = PartialTable.open(tmp_path, "p" * 64)
-    assert (again.folded, again.files) == (100, table.files)
+    assert (again.folded, again.files) == (40, table.files)
     named = {file.name for file in again.table.files}
     assert {path.name for path in again.table.folder.glob("*.parquet")} == named
     assert sum(pq.read_metadata(again.table.folder / name).num_rows for name in named) == again.table.rows

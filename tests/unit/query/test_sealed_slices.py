@@ -97,7 +97,7 @@ def test_an_answer_over_slices_told_from_another_profile_says_so(tmp_path):
     st.lists(st.floats(-1e6, 1e6), min_size=20, max_size=300),
     st.lists(st.floats(-2e6, 2e6), min_size=1, max_size=200),
 )
-@settings(max_examples=40)
+@settings(max_examples=15)
 def test_numbers_told_again_keep_their_rows_and_miss_by_no_more_than_the_cells_that_a_border_cuts(
     one, other, values
 ):
