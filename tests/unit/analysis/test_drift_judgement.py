@@ -133,7 +133,7 @@ def test_an_attribute_may_have_a_threshold_of_its_own():
 @pytest.mark.parametrize("n", [200, 1000, 5000])
 def test_without_drift_thirty_features_raise_practically_no_flag(n, rule):
     rng = np.random.default_rng(n)
-    windows, flagged, remembering = 100, 0, Judge()
+    windows, flagged, remembering = 40, 0, Judge()
     base = rng.multinomial(10_000, np.full(10, 0.1), size=30)
     for _ in range(windows):
         target = rng.multinomial(n, np.full(10, 0.1), size=30)
