@@ -29,7 +29,7 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, GENERATION, 
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.schema.parsed import ParsedLabels, ParsedRows
 from modelwarden_server.schema.sensitive import protect
-from modelwarden_server.store.id_index import Overlay
+from modelwarden_server.store.id_overlay import Overlay
 from modelwarden_server.store.staged import StagedFile, StagedWriter, TableName
 from modelwarden_server.store.store import Store
 from modelwarden_server.web import Refusal

@@ -19,9 +19,8 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,11 +29,22 @@ from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, RemoveAction, Transaction
 
 from modelwarden_server.durable import make_folder, sync_file, sync_folder
+from modelwarden_server.store.actions import (
+    Commit,
+    Replacement,
+    TableFile,
+    add_action,
+    by_age,
+    files_of,
+    remove_action,
+    same_type,
+)
 from modelwarden_server.store.parquet import DataFile, file_name, origin_of, version_of, write_parquet
 from modelwarden_server.store.verify import Verdict, entry_path, verify_table, write_mark
 
+__all__ = ["AppendTable", "Commit", "CommitError", "NotDurableError", "Replacement", "TableFile"]
+
 CHECKPOINT_EVERY = 20
-INSTANT = pa.timestamp("us", "UTC")
 _CONFIGURATION = {"delta.checkpointInterval": "1000000"}  # ours are made, and synced, by us
 
 
@@ -44,42 +54,6 @@ class CommitError(Exception):
 
 class NotDurableError(Exception):
     """A commit was published but could not be synced: the process must stop and verify at its next start."""
-
-
-@dataclass(frozen=True)
-class TableFile:
-    """A file of the table: the version that first added its (newest) rows, its name, rows, bytes.
-
-    A file that was compacted from others counts as added by the latest of them, not by the compaction.
-    `newest` has the latest instant of each time column that has any, in microseconds since 1970.
-    """
-
-    version: int
-    name: str
-    rows: int
-    size: int
-    newest: Mapping[str, int] = field(default_factory=dict, compare=False)
-
-
-@dataclass(frozen=True)
-class Replacement:
-    """Files that take the place of others in one commit. `rows_change`: it is not the same rows written anew,
-    some of them are gone.
-    """
-
-    gone: Sequence[TableFile]
-    new: Sequence[DataFile]
-    rows_change: bool
-
-
-@dataclass(frozen=True)
-class Commit:
-    """What a commit did."""
-
-    version: int
-    files: tuple[TableFile, ...]
-    rows: int
-    seconds: float
 
 
 class AppendTable:
@@ -93,7 +67,7 @@ class AppendTable:
         self.turn = threading.RLock()
         """Held while files for the next version are named and committed. What takes long is staged before."""
         self._handle = DeltaTable(str(folder))
-        self._files: tuple[TableFile, ...] = tuple(_files_of(self._handle))
+        self._files: tuple[TableFile, ...] = tuple(files_of(self._handle))
         self._rows = sum(f.rows for f in self._files)
         self._replaced: list[tuple[float, str]] = []
 
@@ -111,7 +85,7 @@ class AppendTable:
         table._remove_unnamed()
         have = pa.schema(table._handle.schema().to_arrow())
         if have.names != schema.names or any(
-            not _same_type(have.field(n).type, schema.field(n).type) for n in schema.names
+            not same_type(have.field(n).type, schema.field(n).type) for n in schema.names
         ):
             raise ValueError(f"table {folder.name} has other columns than the model: {have.names}")
         return table
@@ -251,10 +225,10 @@ class AppendTable:
         if change.gone:
             gone = set(change.gone)
             kept = [file for file in self._files if file not in gone]
-            self._files = tuple(sorted([*kept, *added], key=_age))
+            self._files = tuple(sorted([*kept, *added], key=by_age))
             self._replaced += [(time.monotonic(), file.name) for file in change.gone]
         else:
-            self._files = (*self._files, *sorted(added, key=_age))
+            self._files = (*self._files, *sorted(added, key=by_age))
         self._rows += sum(f.rows for f in added) - sum(f.rows for f in change.gone)
         if version % CHECKPOINT_EVERY == 0:
             self._checkpoint(version)
@@ -276,8 +250,8 @@ class AppendTable:
 
     def _write_entry(self, change: Replacement, transactions: Mapping[str, int]) -> None:
         now = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [_add_action(f, now, change) for f in change.new]
-        actions += [_remove_action(f, now, change) for f in change.gone]
+        actions: list[AddAction | RemoveAction] = [add_action(f, now, change) for f in change.new]
+        actions += [remove_action(f, now, change) for f in change.gone]
         self._handle.create_write_transaction(
             actions,
             "append",
@@ -294,7 +268,7 @@ class AppendTable:
     def _happened(self, change: Replacement, transactions: Mapping[str, int]) -> bool:
         """After a failed commit: whether the table has it all the same. If not, the staged files go."""
         self._handle = DeltaTable(str(self.folder))
-        committed = {f.name for f in _files_of(self._handle)}
+        committed = {f.name for f in files_of(self._handle)}
         if change.new and committed.issuperset(f.name for f in change.new):
             return True
         if change.gone and not change.new and committed.isdisjoint(f.name for f in change.gone):
@@ -344,63 +318,3 @@ def _create(folder: Path, schema: pa.Schema) -> None:
     sync_file(entry_path(folder, 0))
     sync_folder(folder / "_delta_log")
     sync_folder(folder)
-
-
-def _files_of(handle: DeltaTable) -> list[TableFile]:
-    actions: Any = pa.table(handle.get_add_actions(flatten=True))
-    paths, sizes, rows = (actions.column(n).to_pylist() for n in ("path", "size_bytes", "num_records"))
-    newest: list[dict[str, int]] = [{} for _ in paths]
-    for name in actions.column_names:
-        column = actions.column(name)
-        if name.startswith("max.") and pa.types.is_timestamp(column.type):
-            for known, value in zip(newest, column.cast(INSTANT).cast(pa.int64()).to_pylist(), strict=True):
-                if value is not None:
-                    known[name.removeprefix("max.")] = value
-    files = [
-        TableFile(origin_of(path) or 0, path, int(count or 0), int(size), latest)
-        for path, size, count, latest in zip(paths, sizes, rows, newest, strict=True)
-    ]
-    return sorted(files, key=_age)
-
-
-def _age(file: TableFile) -> tuple[int, str]:
-    return file.version, file.name
-
-
-def _remove_action(file: TableFile, now_ms: int, change: Replacement) -> RemoveAction:
-    return RemoveAction(
-        path=file.name,
-        data_change=change.rows_change,
-        deletion_timestamp=now_ms,
-        size=file.size,
-        partition_values={},
-    )
-
-
-def _add_action(file: DataFile, now_ms: int, change: Replacement) -> AddAction:
-    return AddAction(
-        path=file.name,
-        size=file.size,
-        partition_values={},
-        modification_time=now_ms,
-        data_change=change.rows_change,
-        stats=file.stats,
-    )
-
-
-def _same_type(a: pa.DataType, b: pa.DataType) -> bool:
-    """Delta has one text and one time type: what differs only in the view is the same."""
-    if pa.types.is_string(b) or pa.types.is_large_string(b):
-        return bool(pa.types.is_string(a) or pa.types.is_large_string(a) or pa.types.is_string_view(a))
-    if pa.types.is_list(b):
-        listed = pa.types.is_list(a) or pa.types.is_large_list(a) or pa.types.is_list_view(a)
-        return bool(listed) and _same_type(a.value_type, b.value_type)
-    if pa.types.is_struct(b):
-        return bool(pa.types.is_struct(a)) and _same_fields(list(a), list(b))
-    return bool(a.equals(b))
-
-
-def _same_fields(a: Sequence[pa.Field], b: Sequence[pa.Field]) -> bool:
-    return [f.name for f in a] == [f.name for f in b] and all(
-        _same_type(one.type, other.type) for one, other in zip(a, b, strict=True)
-    )

@@ -21,6 +21,7 @@ import numpy as np
 
 from modelwarden_server.schema.compiled import DIGEST_FORMAT
 from modelwarden_server.schema.digest import Words
+from modelwarden_server.store.id_overlay import Overlay
 from modelwarden_server.store.ids import Answers, Known, Mask, SortedIdIndex
 from modelwarden_server.store.run_file import Run
 from modelwarden_server.store.runs import MergeStoppedError, RunSet
@@ -137,12 +138,17 @@ class TieredIdIndex:
         if len(self._newest) >= 4 * FLUSH_ROWS:
             self._spill()
 
+    @property
+    def most_in_memory(self) -> int:
+        """How many ids are held before they go to the disk."""
+        return FLUSH_ROWS
+
     def uploads(self) -> frozenset[int]:
         """Numbers of the uploads that are being checked or on their way to the log."""
         open_ = self._open
         return frozenset(o.number for o in (*list(self._named.values()), *([open_] if open_ else [])))
 
-    def overlay(self) -> "Overlay":
+    def overlay(self) -> Overlay:
         """See IdIndex."""
         if self._open is not None:
             raise RuntimeError("an upload is being checked: one at a time")
@@ -150,7 +156,7 @@ class TieredIdIndex:
         self._open = Overlay(self, self._uploads)
         return self._open
 
-    def name(self, overlay: "Overlay", file: str) -> None:
+    def name(self, overlay: Overlay, file: str) -> None:
         """The overlay has the ids of the staged file of this name, which is on its way to the log."""
         self._named[file] = overlay
         if self._open is overlay:
@@ -171,7 +177,7 @@ class TieredIdIndex:
         overlay.close()
         return True
 
-    def adopt(self, overlay: "Overlay") -> None:
+    def adopt(self, overlay: Overlay) -> None:
         """An overlay that was not named: its ids are durable. Nothing is done if they were adopted before."""
         name = f"overlay {id(overlay)}"
         if self._open is overlay:
@@ -272,71 +278,7 @@ class TieredIdIndex:
         """A run for an overlay. Raises OSError."""
         return self._disk.loose(rows)
 
-    def release(self, overlay: "Overlay") -> None:
+    def release(self, overlay: Overlay) -> None:
         """The overlay is closed."""
         if self._open is overlay:
             self._open = None
-
-
-class Overlay:
-    """See IdOverlay."""
-
-    def __init__(self, index: TieredIdIndex, number: int) -> None:
-        self.number = number
-        self.newest = SortedIdIndex()
-        self.spilled: list[Run] = []
-        self._index = index
-
-    def __len__(self) -> int:
-        return len(self.newest) + sum(run.rows for run in self.spilled)
-
-    def has(self, keys: Words) -> Mask:
-        """Which of the keys were added here."""
-        taken: Mask = self.newest.look_up(keys, keys) != Known.NEW
-        for run in list(self.spilled):
-            taken[run.find(keys)[0]] = True
-        return taken
-
-    def look_up(self, keys: Words, digests: Words) -> Answers:
-        """See IdOverlay."""
-        known = self._index.look_up(keys, digests)
-        known = np.where(known == Known.NEW, self.newest.look_up(keys, digests), known)
-        for run in self.spilled:
-            places, rows = run.find(keys)
-            same = (run.table[rows, 2:] == digests[places]).all(axis=1)
-            known[places] = np.where(same, np.int8(Known.SAME), np.int8(Known.OTHER))
-        pending = self._index.on_their_way
-        if pending:
-            key_bytes = keys.tobytes()
-            for i in np.flatnonzero(known == Known.NEW).tolist():
-                if key_bytes[16 * i : 16 * i + 16] in pending:
-                    known[i] = Known.IN_FLIGHT
-        return known
-
-    def add(self, keys: Words, digests: Words) -> None:
-        """See IdOverlay."""
-        self.newest.add(keys, digests)
-        if len(self.newest) >= FLUSH_ROWS:
-            self.spilled.append(self._index.loose(self.newest.rows()))
-            self.newest = SortedIdIndex()
-
-    def take(self, keys: Words, digests: Words, kept: Mask) -> Answers:
-        """See IdOverlay."""
-        known = self.look_up(keys, digests)
-        new = np.flatnonzero((known == Known.NEW) & kept)
-        if len(new):
-            _, first, group = np.unique(keys[new], axis=0, return_index=True, return_inverse=True)
-            before = new[first[group.reshape(-1)]]
-            again = before != new
-            same = (digests[new] == digests[before]).all(axis=1)
-            known[new[again]] = np.where(same[again], np.int8(Known.SAME), np.int8(Known.OTHER))
-            new = new[~again]
-            self.add(keys[new], digests[new])
-        return known
-
-    def close(self) -> None:
-        """See IdOverlay."""
-        self._index.release(self)
-        for run in self.spilled:
-            run.path.unlink(missing_ok=True)
-        self.spilled = []
