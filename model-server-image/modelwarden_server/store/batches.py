@@ -119,9 +119,12 @@ class Batches:
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """Version `version` of the table added these rows: count them without reading them again.
 
-        Not if files before it are not counted yet; `catch_up` finds them all.
+        Not if files before it are not counted yet; `catch_up` finds them all. It may have found this one, too:
+        whoever closes a batch does not wait for listeners.
         """
         with self._lock:
+            if version <= self._counts.version:
+                return
             if any(file.version < version for file in self._table.files_added(self._counts.version)):
                 return
             for batch in batches:
