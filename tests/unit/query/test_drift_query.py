@@ -246,7 +246,6 @@ def test_a_span_without_rows_has_no_score(filled):
 
 WRONG = {
     "an unknown attribute": ({"properties": ["age", "aeg"]}, "aeg"),
-    "a label where no labels are": ({"properties": ["paid"]}, "paid"),
     "no attribute": ({"properties": []}, "properties"),
     "free text": ({"properties": ["remark"]}, "remark"),
     "an unknown metric": ({"properties": ["age"], "metric": "psi"}, "metric"),
@@ -338,3 +337,7 @@ def test_without_a_profile_the_reference_cannot_be_asked(rooms):
     assert rooms.folder_of_partials.reach(10)
     with pytest.raises(QueryError, match="no reference"):
         rooms.ask(properties=["age"])
+
+
+def test_labels_that_nobody_sent_have_no_score(filled):
+    assert filled.ask(properties=["paid"])["query_result"] == [{"paid": None}]
