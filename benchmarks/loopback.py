@@ -12,9 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -29,6 +29,7 @@ _KEY = "k" * 64
 _START_SECONDS = 60.0
 _PROFILE_SECONDS = 300.0
 _BOUNDARY = "bench-boundary"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class Connection:
@@ -60,8 +61,11 @@ class Connection:
 class LoopbackStore:
     """A store over an empty folder, on the `cores` given, from its readiness to the end of the block."""
 
-    def __init__(self, cores: frozenset[int], commit_seconds: float = 2.0) -> None:
-        self._cores, self._commit_seconds = cores, commit_seconds
+    def __init__(
+        self, cores: frozenset[int], packages: Path | None = None, environment: Mapping[str, str] = NOTHING
+    ) -> None:
+        """`packages` is a folder with more of them, `environment` what is set beside this process's own."""
+        self._cores, self._packages, self._more = cores, packages, environment
         self.identity = wide_model.identity()
         model = f"/api/v3/models/{self.identity.model_id}"
         self.inferences = f"{model}/inferences"
@@ -161,12 +165,16 @@ class LoopbackStore:
             "--data": self._folder / "data",
             "--host": "127.0.0.1",
             "--port": self.port,
-            "--commit-seconds": self._commit_seconds,
         }
         return [str(part) for flag in flags.items() for part in flag]
 
     def _environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": f"{REPO}/operator:{REPO}/model-server-image"}
+        paths = [
+            REPO / "operator",
+            REPO / "model-server-image",
+            *([self._packages] if self._packages else []),
+        ]
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), **self._more}
 
     def _ready(self) -> bool:
         try:
