@@ -119,8 +119,8 @@ class Batches:
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """Version `version` of the table added these rows: count them without reading them again.
 
-        Not if files before it are not counted yet; `catch_up` finds them all. It may have found this one, too:
-        whoever closes a batch does not wait for listeners.
+        Not if files before it are not counted yet; `catch_up` finds them all. It may have found this one,
+        too: whoever closes a batch does not wait for listeners.
         """
         with self._lock:
             if version <= self._counts.version:
