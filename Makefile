@@ -12,7 +12,7 @@ SHELL       := bash
 .DEFAULT_GOAL := help
 # Compiled once, not at each start of each process: a third of the unit tests' time.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo demo-down test test-unit test-api test-faults test-e2e test-chart test-native test-long lint bench native crds clean venv
+.PHONY: help demo demo-down test test-unit test-cell test-api test-faults test-e2e test-chart test-native test-long lint bench native crds clean venv
 
 help: ## list these targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -30,11 +30,15 @@ demo: $(READY) ## a cluster, the operator and the census story, start to end
 demo-down: $(READY) ## remove what make demo left running
 	@$(PY) -m examples.census.demo --down
 
-test: lint test-unit test-native test-chart test-api test-faults test-e2e ## everything CI runs
+test: lint test-unit test-cell test-native test-chart test-api test-faults test-e2e ## everything CI runs
 
 test-unit: $(READY) ## pure tests, under a minute
 	@echo "==> unit tests"
 	@$(PYTEST) tests/unit -q --numprocesses auto
+
+test-cell: $(READY) ## a whole cell in one process, on real tables, without a cluster
+	@echo "==> tests of whole cells"
+	@$(PYTEST) tests/cell -q --numprocesses auto
 
 test-native: $(READY) ## the compiled parser against the others (needs cargo, else left out)
 	@if command -v cargo >/dev/null; then \
@@ -61,7 +65,7 @@ test-e2e: $(READY) ## on a real node
 
 test-long: $(READY) ## the same code with the full numbers
 	@echo "==> the full numbers"
-	@MODELWARDEN_LONG=1 $(PYTEST) tests/unit -q --numprocesses auto
+	@MODELWARDEN_LONG=1 $(PYTEST) tests/unit tests/cell -q --numprocesses auto
 	@MODELWARDEN_LONG=1 $(MAKE) --no-print-directory test-native
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/faults tests/api -q
 	@MODELWARDEN_LONG=1 $(PYTEST) tests/e2e/test_new_user.py -q
