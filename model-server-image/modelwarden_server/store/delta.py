@@ -70,6 +70,7 @@ class AppendTable:
         self._files: tuple[TableFile, ...] = tuple(files_of(self._handle))
         self._rows = sum(f.rows for f in self._files)
         self._replaced: list[tuple[float, str]] = []
+        self._not_durable: str | None = None
 
     @classmethod
     def open(cls, folder: Path, schema: pa.Schema, plain: frozenset[str] = frozenset()) -> "AppendTable":
@@ -207,6 +208,8 @@ class AppendTable:
         return len(needless)
 
     def _commit(self, change: Replacement, transactions: Mapping[str, int], started: float) -> Commit:
+        if self._not_durable is not None:  # an entry that may vanish must not have a later one after it
+            raise NotDurableError(self._not_durable)
         try:
             self._write_entry(change, transactions)
         except (DeltaError, OSError) as error:
@@ -217,7 +220,8 @@ class AppendTable:
             sync_file(entry_path(self.folder, version))
             sync_folder(self.folder / "_delta_log")
         except OSError as error:
-            raise NotDurableError(f"table {self.folder.name}, version {version}: {error}") from error
+            self._not_durable = f"table {self.folder.name}, version {version}: {error}"
+            raise NotDurableError(self._not_durable) from error
         write_mark_quietly(self.folder, version)
         added = tuple(
             TableFile(origin_of(f.name) or version, f.name, f.rows, f.size, f.newest) for f in change.new

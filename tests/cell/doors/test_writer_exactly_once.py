@@ -136,9 +136,13 @@ def test_a_commit_that_cannot_be_synced_stops_the_writer_for_good(
     def failing(_path: Path) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
+    real = delta_module.sync_file
     monkeypatch.setattr(delta_module, "sync_file", failing)
     with pytest.raises(NotDurableError, match="Input/output error"):
         store.writer._pass()
+    monkeypatch.setattr(delta_module, "sync_file", real)
+    with pytest.raises(NotDurableError):
+        store.tables.truth.commit([], {"anybody": 1})
 
 
 @pytest.mark.parametrize("prefix", range(6))
