@@ -15,7 +15,7 @@ from store_process import StoreProcess, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
-KILLS = 300 if LONG else 20
+KILLS = 300 if LONG else 14
 BATCH_KILLS = 60 if LONG else 6
 
 
