@@ -9,7 +9,7 @@ from modelwarden.resources.keys import cell_key
 from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
 
 DEFAULT_STORE_RESOURCES = Resources(
-    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="1Gi")
+    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="768Mi")
 )
 
 

@@ -51,7 +51,8 @@ def test_what_is_left_out_is_filled_in_as_the_models_say(objects: Objects) -> No
     live = objects.create("MonitoredModel", MODEL)
     served = monitoredmodel.MonitoredModelSpec.model_validate(live["spec"])
     assert served == monitoredmodel.MonitoredModelSpec.model_validate(MODEL)
-    assert live["spec"]["monitoring"]["driftThreshold"] == 0.2
+    assert live["spec"]["monitoring"]["driftMetric"] == "PSI"
+    assert "driftThreshold" not in live["spec"]["monitoring"]  # learnt from the reference
     assert live["spec"]["storage"]["persistentVolumeClaim"]["size"] == "10Gi"
     assert live["spec"]["attributes"] == MODEL["attributes"]
 
