@@ -59,6 +59,9 @@ async def _store(options: argparse.Namespace) -> int:
     from modelwarden_server.logs import log_as_json
 
     log_as_json(options.log_level)
+    from modelwarden_server.heap import return_memory_early
+
+    return_memory_early()
     from modelwarden_server.apps import run_cell
     from modelwarden_server.cell import Cell
     from modelwarden_server.schema.compiled import UnsupportedAttributeError

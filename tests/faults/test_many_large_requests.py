@@ -15,7 +15,7 @@ from store_process import StoreProcess, running, wait_for
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
 CLIENTS = 60 if LONG else 16
-LIMIT = 704 << 20
+LIMIT = 640 << 20
 BODY_BYTES = 60 << 20
 
 
