@@ -10,26 +10,18 @@ import pytest
 from disk_recorder import built_shim
 from mixed_senders import MixedSenders, check_labels
 from row_senders import Senders, check_exactly_once, row_of, rows_in_table, send_again
+from small_disk import IMAGE, small_disk
 from store_process import StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
-MIB = 1 << 20
 DAY = 86_400
 
 
 @pytest.fixture
 def own_disk(tmp_path: Path) -> Iterator[Path]:
     """A small ext4 of its own."""
-    image, mounted = tmp_path / "disk.img", tmp_path / "disk"
-    with image.open("wb") as file:
-        file.truncate(64 * MIB)
-    mounted.mkdir()
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
-    try:
+    with small_disk(tmp_path, 64) as mounted:
         yield mounted
-    finally:
-        subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
 def test_a_disk_that_turns_read_only_is_told_and_loses_nothing(tmp_path: Path, own_disk: Path) -> None:
@@ -52,7 +44,7 @@ def test_a_disk_that_turns_read_only_is_told_and_loses_nothing(tmp_path: Path, o
         says = wait_for(lambda: "Read-only file system" in (text := store.get("/readyz")) and text)
         assert says.startswith("503")
         store.kill()
-        image = tmp_path / "disk.img"
+        image = tmp_path / IMAGE
         subprocess.run(["umount", str(own_disk)], check=True)
         subprocess.run(["e2fsck", "-p", str(image)], check=False, capture_output=True)
         subprocess.run(["mount", "-o", "loop", str(image), str(own_disk)], check=True)

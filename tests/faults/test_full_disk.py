@@ -1,39 +1,31 @@
 """A full disk: no lie, no loss, and everything goes on once there is room. On a small ext4 of its own."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from row_senders import Senders, check_exactly_once, send_again
+from small_disk import MIB, small_disk
 from store_process import StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
-MIB = 1 << 20
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    image, mounted = tmp_path / "disk.img", tmp_path / "disk"
-    with image.open("wb") as file:
-        file.truncate(48 * MIB)
-    mounted.mkdir()
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", str(image)], check=True, capture_output=True)
-    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
-    try:
+def own_disk(tmp_path: Path) -> Iterator[Path]:
+    """A small ext4 of its own."""
+    with small_disk(tmp_path, 48) as mounted:
         yield mounted
-    finally:
-        subprocess.run(["umount", "--lazy", str(mounted)], check=True)
 
 
-def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, small_disk: Path) -> None:
-    ballast = small_disk / "ballast"
+def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, own_disk: Path) -> None:
+    ballast = own_disk / "ballast"
     ballast.write_bytes(bytes(30 * MIB))
-    store = StoreProcess(tmp_path / "store", data=small_disk / "data", commit_seconds=0.2)
+    store = StoreProcess(tmp_path / "store", data=own_disk / "data", commit_seconds=0.2)
     with running(store):
         senders = Senders(store, threads=3).start()
         senders.acknowledged_more_than(200)
-        filled = small_disk / "filled"
+        filled = own_disk / "filled"
         with filled.open("wb", buffering=0) as file:
             try:
                 while True:
@@ -60,15 +52,15 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, small_disk: Path)
 
 
 def test_a_store_that_is_killed_on_a_full_disk_starts_and_serves_when_there_is_room(
-    tmp_path: Path, small_disk: Path
+    tmp_path: Path, own_disk: Path
 ) -> None:
-    store = StoreProcess(tmp_path / "store", data=small_disk / "data", commit_seconds=3600)
+    store = StoreProcess(tmp_path / "store", data=own_disk / "data", commit_seconds=3600)
     with running(store):
         senders = Senders(store, threads=2).start()
         senders.acknowledged_more_than(300)
         promises = senders.stop()
         store.kill()
-        filled = small_disk / "filled"
+        filled = own_disk / "filled"
         with filled.open("wb", buffering=0) as file:
             try:
                 while True:
