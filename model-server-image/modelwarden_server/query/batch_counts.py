@@ -19,9 +19,10 @@ from modelwarden_server.analysis.code_space import CodeSpace, Times
 from modelwarden_server.analysis.partials import Integers, SparseCounts
 from modelwarden_server.durable import make_folder, replace_file
 from modelwarden_server.query.generation import Generation
-from modelwarden_server.query.labelling import RowsTable, by_version
+from modelwarden_server.query.labelling import by_version
 from modelwarden_server.schema.compiled import BATCH
 from modelwarden_server.store.partials import PartialTable
+from modelwarden_server.store.rows_table import RowsTable
 
 log = logging.getLogger(__name__)
 _NAMES = "names.json"

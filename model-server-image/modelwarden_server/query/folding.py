@@ -9,7 +9,7 @@ as the counts.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +29,7 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.partials import PartialTable, drop_partials
+from modelwarden_server.store.rows_table import RowsTable
 
 log = logging.getLogger(__name__)
 
@@ -39,19 +40,6 @@ _NOTHING = Sealed()
 ROWS_ONLY = "rows"
 """The name of partials that count rows and how late they come, while there is no profile."""
 TIMES = Times(EVENT_TIME, ARRIVAL_TIME)
-
-
-class InferenceTable(Protocol):
-    """What folding needs of the table of inferences."""
-
-    @property
-    def version(self) -> int: ...
-
-    def files_added(self, since: int) -> list[TableFile]: ...
-
-    def read(
-        self, files: Sequence[TableFile], columns: Sequence[str] | None = None
-    ) -> Iterable[pa.RecordBatch]: ...
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class Folder:
 
     def __init__(
         self,
-        table: InferenceTable,
+        table: RowsTable,
         stored: frozenset[str],
         profiles: Profiles,
         root: Path,

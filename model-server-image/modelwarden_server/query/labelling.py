@@ -13,7 +13,7 @@ without counting it. Made and used by one thread.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,23 +24,11 @@ from modelwarden_server.analysis.partials import Integers, SparseCounts, empty, 
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID
 from modelwarden_server.schema.digest import Words, id_keys
 from modelwarden_server.store.delta import TableFile
+from modelwarden_server.store.rows_table import RowsTable
 from modelwarden_server.store.runs import RunSet
 
 _BITS = 16
 _CODES_A_WORD = 64 // _BITS
-
-
-class RowsTable(Protocol):
-    """A table that rows are only added to."""
-
-    @property
-    def version(self) -> int: ...
-
-    def files_added(self, since: int) -> Sequence[TableFile]: ...
-
-    def read(
-        self, files: Sequence[TableFile], columns: Sequence[str] | None = None
-    ) -> Iterable[pa.RecordBatch]: ...
 
 
 @dataclass(frozen=True)

@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 import pyarrow as pa
 
 from modelwarden_server.durable import make_folder, replace_file, sync_file, sync_folder
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH
-from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.rows_table import RowsTable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEEP_EVERY = 50
@@ -56,25 +56,6 @@ class Batch:
     def status(self) -> Literal["started", "uploaded"]:
         """The documented word."""
         return "started" if self.closed_at is None else "uploaded"
-
-
-class RowsTable(Protocol):
-    """The table that rows are counted in."""
-
-    @property
-    def version(self) -> int:
-        """The newest version."""
-        ...
-
-    def files_added(self, since: int) -> Sequence[TableFile]:
-        """Files of rows that versions above `since` added."""
-        ...
-
-    def read(
-        self, files: Sequence[TableFile], columns: Sequence[str] | None = ...
-    ) -> Iterable[pa.RecordBatch]:
-        """Their rows."""
-        ...
 
 
 class _Closed(msgspec.Struct, rename="camel"):

@@ -12,7 +12,7 @@ lost. Must not decide what is stored.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,9 +23,9 @@ import pyarrow as pa
 
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, DIGEST_FORMAT, ID
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys
-from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.ids import Known
 from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.rows_table import RowsTable
 from modelwarden_server.store.runs import MergeStoppedError, RunSet
 
 log = logging.getLogger(__name__)
@@ -38,25 +38,6 @@ _RETRY_SECONDS = 5.0
 _WAITING = np.uint64(1)
 _DIGEST = ~_WAITING
 Mask = npt.NDArray[np.bool_]
-
-
-class RowsTable(Protocol):
-    """A table that rows are only added to."""
-
-    @property
-    def version(self) -> int:
-        """The newest version."""
-        ...
-
-    def files_added(self, since: int) -> Sequence[TableFile]:
-        """Files of rows that versions above `since` added."""
-        ...
-
-    def read(
-        self, files: Sequence[TableFile], columns: Sequence[str] | None = ...
-    ) -> Iterable[pa.RecordBatch]:
-        """Their rows, in the order of the table."""
-        ...
 
 
 class SeenIds(Protocol):
