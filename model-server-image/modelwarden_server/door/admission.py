@@ -32,6 +32,15 @@ class Observed:
     answer: Response | None = None
 
 
+def check_open(cell: Cell, what: str = "rows") -> None:
+    """Refuse while the cell takes in nothing: 503 if it will again, 409 if it is archived."""
+    unready = cell.unready()
+    if unready is not None:
+        raise Refusal(503, f"no {what} are taken in now ({unready}): send them again later", retry_after=5)
+    if cell.settings.current.archived:
+        raise Refusal(409, f"the model is archived (lifecycle: Archived): it takes in no {what}")
+
+
 class Admission:
     """The way of a request to its rows."""
 
@@ -74,22 +83,14 @@ class Admission:
         check_model(request, self._cell.identity)
         limits = settings.ingest.limits
         try:
-            self.check_open()
+            check_open(self._cell)
             body = await self._admitted(request, settings, inside)
         except Refusal:
             # Who is answered while still sending may see a broken connection instead of the answer.
             await drain(request.stream(), limits.max_body_bytes)
             raise
-        self.check_open()
+        check_open(self._cell)
         return body
-
-    def check_open(self) -> None:
-        """Refuse while the cell takes in nothing: 503 if it will again, 409 if it is archived."""
-        unready = self._cell.unready()
-        if unready is not None:
-            raise Refusal(503, f"no rows are taken in now ({unready}): send them again later", retry_after=5)
-        if self._cell.settings.current.archived:
-            raise Refusal(409, "the model is archived (lifecycle: Archived): it takes in no rows")
 
     def limits(self, settings: CellSettings) -> Limits:
         """What the settings say of one request."""

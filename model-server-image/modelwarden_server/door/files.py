@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.admission import check_open
 from modelwarden_server.door.bodies import drain
 from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.file_intake import FileIntake, Taken, Upload
@@ -77,7 +79,7 @@ class FileRoom:
         """See Room."""
         make_folder(self._uploads)
         self._secret = hash_secret(store.folders.root)
-        self._intake = FileIntake(store, self._labels.intake, self._shut, self._check_open)
+        self._intake = FileIntake(store, self._labels.intake, self._shut, partial(check_open, self._cell))
         return None
 
     def status(self) -> dict[str, Any]:
@@ -102,7 +104,7 @@ class FileRoom:
         """Take a file in: 207 with counts and failures, or an error for the file as a whole."""
         check_model(request, self._cell.identity)
         try:
-            self._check_open()
+            check_open(self._cell)
             if self._inside >= _WAITING:
                 raise Refusal(503, "too many uploads at once: send this one again later", retry_after=5)
             receiver = self._receiver(request)
@@ -151,7 +153,7 @@ class FileRoom:
     async def _judged(self, files: Sequence[ReceivedFile], batch: bytes) -> Response:
         try:
             async with self._judging, self._images.uploads:
-                self._check_open()
+                check_open(self._cell)
                 taken = await self._take(files, batch)
         finally:
             for file in files:
@@ -194,13 +196,6 @@ class FileRoom:
             latest=int((self._cell.clock() + settings.ingest.max_future_seconds) * 1e6),
             batch=name,
         )
-
-    def _check_open(self) -> None:
-        unready = self._cell.unready()
-        if unready is not None:
-            raise Refusal(503, f"no rows are taken in now ({unready}): send them again later", retry_after=5)
-        if self._cell.settings.current.archived:
-            raise Refusal(409, "the model is archived (lifecycle: Archived): it takes in no rows")
 
     def _count(self, taken: Taken, of_labels: bool) -> None:
         if of_labels:

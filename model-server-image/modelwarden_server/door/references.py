@@ -8,6 +8,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from starlette.routing import BaseRoute
 
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.admission import check_open
 from modelwarden_server.door.datasets import DatasetDoor, reported
 from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.image_zip import opened_zip
@@ -53,7 +55,7 @@ class ReferenceRoom:
             protect=self._protect,
             images=self._images_of,
             imaging=self._images.uploads,
-            refuse=self._refuse_while_closed,
+            refuse=partial(check_open, self._cell, "data"),
             fatal=lambda reason: cell.fail(reason, restart_helps=True),
         )
         columns = columns_of(cell.identity.attributes)
@@ -107,10 +109,3 @@ class ReferenceRoom:
 
     def _protect(self, rows: pa.RecordBatch) -> pa.RecordBatch:
         return protect(rows, self._cell.settings.current.sensitivity, self._secret)
-
-    def _refuse_while_closed(self) -> None:
-        unready = self._cell.unready()
-        if unready is not None:
-            raise Refusal(503, f"no data are taken in now ({unready}): send them again later", retry_after=5)
-        if self._cell.settings.current.archived:
-            raise Refusal(409, "the model is archived (lifecycle: Archived): it takes in no data")
