@@ -35,8 +35,7 @@ def bucket_table(query: DriftQuery, sources: Sources, deadline: Deadline) -> dic
         more["group_by_property"] = next(iter(groups.values()), None)
         for label, one in zip(labels, _terms(counted.base[name], targets[name]), strict=True):
             rows.append(label | one | more | groups)
-    found = {"query_result": rows, **counted.origin}
-    return found if sources.complete else found | {"rows_still_waiting": True}
+    return {"query_result": rows, **counted.origin}
 
 
 def _terms(base: Integers, target: Integers) -> list[dict[str, Any]]:

@@ -47,8 +47,6 @@ class Sources:
     reference: Files | None
     labels: Files | None = None
     model: QueriedModel = field(default_factory=lambda: QueriedModel(()))
-    complete: bool = True
-    """Whether all rows acknowledged before the query are in here."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +81,7 @@ def answer(query: DriftQuery, sources: Sources, deadline: Deadline) -> dict[str,
         counted = count(query, sources, deadline)
         rows = [_row(query, counted, key, targets) for key, targets in counted.targets.items()]
         found = {"query_result": rows}
-    found |= counted.origin
-    return found if sources.complete else found | {"rows_still_waiting": True}
+    return found | counted.origin
 
 
 def count(query: DriftQuery, sources: Sources, deadline: Deadline) -> Counted:

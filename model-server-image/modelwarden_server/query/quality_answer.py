@@ -46,8 +46,7 @@ def quality_answer(
         if query.rollup is not None:
             row["rollup"] = key[0]
         rows.append(row | dict(zip(query.group_by, key[1:], strict=True)))
-    found = {"query_result": rows, "computed_from": computed_from}
-    return found if sources.complete else found | {"rows_still_waiting": True}
+    return {"query_result": rows, "computed_from": computed_from}
 
 
 def _profiles(query: DriftQuery, sources: Sources) -> dict[str, ColumnProfile]:

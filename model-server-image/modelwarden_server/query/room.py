@@ -191,9 +191,9 @@ class AnswerRoom:
         if folder is None or chosen is None:
             raise Refusal(503, "the cell is starting", retry_after=2)
         self.questions.settled()
-        complete = folder.reach(BARRIER_SECONDS)
+        reached = folder.reach(BARRIER_SECONDS)
         live, dataset = folder.live, chosen.dataset()
-        if live is None or not complete:
+        if live is None or not reached:
             raise Refusal(503, "the partials are catching up with the tables", retry_after=5)
         table = store.tables.inferences
         names, rows = [file.name for file in table.files], table.rows
