@@ -46,7 +46,7 @@ def base_image(layout: Layout, reporter: Reporter) -> Image:
             root = Path(folder) / "root"
             # A mount namespace of its own: what debootstrap mounts is gone with it, even if it is killed.
             command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "debootstrap"]
-            command += ["--variant=minbase", f"--include={INCLUDE}", RELEASE, str(root), debian_mirror()]
+            command += ["--variant=minbase", f"--include={INCLUDE}", RELEASE, str(root), *own_mirror()]
             Shown(step, DEBOOTSTRAP_LINES).run(command)
             image = layout.write_image(name, empty_config(), [_layer(layout, root)])
         register.note("base", key, image)
@@ -65,12 +65,12 @@ def _layer(layout: Layout, root: Path) -> Blob:
     return layout.write_layer(fill)
 
 
-def debian_mirror() -> str:
-    """The one this machine's apt uses, so that it can be reached; else Debian's own."""
+def own_mirror() -> list[str]:
+    """The one this machine's apt uses, so that it can be reached; else debootstrap takes Debian's own."""
     for path in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list")):
         if path.is_file():
             for line in path.read_text().splitlines():
                 found = re.match(r"(?:URIs:|deb(?:\s+\[[^]]*\])?)\s+(https?://\S+)", line)
                 if found and not found[1].rstrip("/").endswith("-security"):
-                    return found[1]
-    return "http://deb.debian.org/debian"
+                    return [found[1]]
+    return []
