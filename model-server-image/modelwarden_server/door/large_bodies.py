@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from modelwarden_server.door.json_pieces import LONGEST_ROW, PIECE_BYTES, json_pieces
@@ -149,36 +150,40 @@ def _check(rows: int, limits: Limits) -> None:
 def _joined_rows(pieces: Sequence[ParsedRows]) -> ParsedRows:
     if len(pieces) == 1:
         return pieces[0]
-    behind = _starts([piece.total for piece in pieces])
     taken = _starts([piece.rows.num_rows for piece in pieces])
     return ParsedRows(
         total=sum(piece.total for piece in pieces),
         rows=pa.concat_batches([piece.rows for piece in pieces]),
-        places=np.concatenate([p.places + start for p, start in zip(pieces, behind, strict=True)]),
+        places=_places(pieces),
         truth=pa.concat_batches([piece.truth for piece in pieces]),
         truth_rows=np.concatenate([p.truth_rows + start for p, start in zip(pieces, taken, strict=True)]),
-        refused={
-            start + place: why
-            for piece, start in zip(pieces, behind, strict=True)
-            for place, why in piece.refused.items()
-        },
+        refused=_refused(pieces),
     )
 
 
 def _joined_labels(pieces: Sequence[ParsedLabels]) -> ParsedLabels:
     if len(pieces) == 1:
         return pieces[0]
-    behind = _starts([piece.total for piece in pieces])
     return ParsedLabels(
         total=sum(piece.total for piece in pieces),
         labels=pa.concat_batches([piece.labels for piece in pieces]),
-        places=np.concatenate([p.places + start for p, start in zip(pieces, behind, strict=True)]),
-        refused={
-            start + place: why
-            for piece, start in zip(pieces, behind, strict=True)
-            for place, why in piece.refused.items()
-        },
+        places=_places(pieces),
+        refused=_refused(pieces),
     )
+
+
+def _places(pieces: Sequence[ParsedRows | ParsedLabels]) -> npt.NDArray[np.int64]:
+    behind = _starts([piece.total for piece in pieces])
+    return np.concatenate([p.places + start for p, start in zip(pieces, behind, strict=True)])
+
+
+def _refused(pieces: Sequence[ParsedRows | ParsedLabels]) -> dict[int, str]:
+    behind = _starts([piece.total for piece in pieces])
+    return {
+        start + place: why
+        for piece, start in zip(pieces, behind, strict=True)
+        for place, why in piece.refused.items()
+    }
 
 
 def _starts(counts: Sequence[int]) -> list[int]:

@@ -43,12 +43,9 @@ class FastParser:
 
     def parse(self, body: bytes, limits: Limits) -> ParsedRows | None:
         """The rows of `body` if all of them are good, else None. Raises TooManyRowsError."""
-        try:
-            rows = self._decoder.decode(body)
-        except (*_GIVE_UP, UnicodeDecodeError):
+        rows = _decoded(self._decoder, body, limits)
+        if rows is None:
             return None
-        if len(rows) > limits.rows:
-            raise TooManyRowsError(limits.rows)
         try:
             return self._columns(rows, limits)
         except _GIVE_UP:
@@ -93,12 +90,9 @@ class FastLabelParser:
 
     def parse(self, body: bytes, limits: Limits) -> ParsedLabels | None:
         """The labels of `body` if all of them are good, else None. Raises TooManyRowsError."""
-        try:
-            rows = self._decoder.decode(body)
-        except (*_GIVE_UP, UnicodeDecodeError):
+        rows = _decoded(self._decoder, body, limits)
+        if rows is None:
             return None
-        if len(rows) > limits.rows:
-            raise TooManyRowsError(limits.rows)
         if not rows:
             return self._empty
         if not all(map(_has_label, rows)):
@@ -108,6 +102,16 @@ class FastLabelParser:
         except _GIVE_UP:
             return None
         return ParsedLabels(len(rows), labels, np.arange(len(rows), dtype=np.int64))
+
+
+def _decoded(decoder: msgspec.json.Decoder[list[Any]], body: bytes, limits: Limits) -> list[Any] | None:
+    try:
+        rows = decoder.decode(body)
+    except (*_GIVE_UP, UnicodeDecodeError):
+        return None
+    if len(rows) > limits.rows:
+        raise TooManyRowsError(limits.rows)
+    return rows
 
 
 def empty(schema: CompiledSchema) -> ParsedRows:
