@@ -194,10 +194,11 @@ def _finish(cluster: ClusterClient, namespace: str, job: dict[str, Any], how: st
     reason = {"Complete": "CompletionsReached", "Failed": "BackoffLimitExceeded"}[how]
     common = {"status": "True", "reason": reason, "lastTransitionTime": now, "lastProbeTime": now}
     conditions = [common | {"type": before}, common | {"type": how}]
-    done = {"conditions": conditions, "startTime": now, "active": 0, "ready": 0, "terminating": 0}
+    # The start is the real controller's, and may not be changed: "now" can be a second later.
+    started = eventually(lambda: cluster.get("Job", namespace, name)["status"].get("startTime"))
+    done = {"conditions": conditions, "startTime": started, "active": 0, "ready": 0, "terminating": 0}
     done |= {"completionTime": now, "succeeded": 1} if how == "Complete" else {"failed": 1}
     done |= {"uncountedTerminatedPods": None}
-    eventually(lambda: cluster.get("Job", namespace, name)["status"].get("startTime"))
     cluster.patch("Job", namespace, name, {"status": done}, "status")
 
 
