@@ -116,6 +116,44 @@ class StorageSettings(ResourceModel):
     retention_bytes: int | None = None
 
 
+class AnomalySettings(ResourceModel):
+    """Anomaly detection: on unless somebody turns it off. Without a seed it is derived from the reference."""
+
+    enabled: bool = True
+    seed: int | None = None
+
+
+class MitigationSettings(ResourceModel):
+    """Bias mitigation. No attributes: all with monitorForBias."""
+
+    enabled: bool = False
+    attributes: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ("demographic_parity", "equal_opportunity", "equalized_odds")
+
+
+class HotspotSettings(ResourceModel):
+    """Hotspots. The window is for models without batches."""
+
+    enabled: bool = False
+    metric: str = "accuracy"
+    threshold: float = 0.5
+    window: Duration = "7d"
+    minimum_rows: int = 200
+
+    @property
+    def window_seconds(self) -> int:
+        """The window in seconds."""
+        return parse_duration(self.window)
+
+
+class EnrichmentSettings(ResourceModel):
+    """What is computed on top of the rows. The defaults are those of a model without Enrichment objects."""
+
+    anomaly_detection: AnomalySettings = AnomalySettings()
+    bias_mitigation: MitigationSettings = MitigationSettings()
+    hotspots: HotspotSettings = HotspotSettings()
+
+
 class IngestSettings(ResourceModel):
     """How rows are taken in."""
 
@@ -138,6 +176,7 @@ class CellSettings(ResourceModel):
     monitoring: MonitoringSettings
     ingest: IngestSettings
     storage: StorageSettings = StorageSettings()
+    enrichments: EnrichmentSettings = EnrichmentSettings()
 
 
 def identity_of(model: MonitoredModel) -> CellIdentity:

@@ -11,11 +11,11 @@ from modelwarden.resources.kind import Column, Kind, parse_as
 from modelwarden.resources.meta import API_VERSION, ModelRef, ObjectMeta
 from modelwarden.resources.quantities import Duration, Quantity
 from modelwarden.resources.referencedataset import DEPENDENT_NAME_RULES, SAME_MODEL
+from modelwarden.resources.report import EnrichmentState
 from modelwarden.resources.schema import ResourceModel, Rule, validations
 from modelwarden.resources.sources import Source
 
 EnrichmentType = Literal["AnomalyDetection", "BiasMitigation", "Explainability", "Hotspots"]
-EnrichmentState = Literal["Disabled", "Pending", "Training", "Ready", "Failed"]
 Constraint = Literal["demographic_parity", "equal_opportunity", "equalized_odds"]
 Count = Annotated[int, Field(ge=0)]
 

@@ -14,6 +14,7 @@ from modelwarden.resources.schema import ResourceModel
 Phase = Literal["Recovering", "Ready", "Draining", "Failed"]
 ReferenceState = Literal["open", "closed", "profiled", "failed"]
 DriftState = Literal["Ok", "InsufficientData", "NoReference"]
+EnrichmentState = Literal["Disabled", "Pending", "Training", "Ready", "Failed"]
 
 
 class Report(ResourceModel):
@@ -231,6 +232,29 @@ class ForgetReport(Report):
     pending: int = 0
 
 
+class EnrichmentReport(Report):
+    """One thing that is trained for the cell. Hashes of inputs name trainings: the same inputs, the same
+    hash.
+
+    `due`: a Job is to train `wanted`; it is not, or not yet. What is `installed` stays in use until then.
+    """
+
+    kind: str
+    """anomaly, loss, bias or hotspots."""
+    type: str | None = None
+    """The type of Enrichment that it belongs to; None if nobody declares it."""
+    state: EnrichmentState
+    reason: str = ""
+    message: str = ""
+    missing: tuple[str, ...] = ()
+    """What it waits for, each as a sentence's object ("a closed reference dataset")."""
+    due: bool = False
+    wanted: str | None = None
+    installed: str | None = None
+    artefact_hash: str | None = None
+    trained_at: datetime | None = None
+
+
 class StatusReport(Report):
     """The whole of `/status`."""
 
@@ -255,6 +279,7 @@ class StatusReport(Report):
     batches: BatchReport | None = None
     maintenance: MaintenanceReport | None = None
     forget: ForgetReport | None = None
+    enrichments: tuple[EnrichmentReport, ...] = ()
 
     def to_json(self) -> bytes:
         """The report as camelCase JSON."""
