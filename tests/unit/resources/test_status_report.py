@@ -70,7 +70,8 @@ FULL = {
     "forget": {"requests": 2, "pending": 1},
     "coverage": None,
     "enrichments": [{
-        "kind": "anomaly", "type": "AnomalyDetection", "state": "Ready", "reason": "Trained", "message": "on 5 rows",
+        "kind": "anomaly", "type": "AnomalyDetection", "state": "Ready", "reason": "Trained",
+        "message": "on 5 rows",
         "missing": [], "due": False, "wanted": "ab", "installed": "ab", "artefactHash": "cd",
         "trainedAt": "2026-01-01T00:00:00Z",
     }],
