@@ -1,0 +1,1 @@
+"""How well a model does, answered: sums that follow the tables, windows, the verdict, the door."""
