@@ -201,9 +201,14 @@ def identity_of(model: MonitoredModel) -> CellIdentity:
     )
 
 
-def settings_of(model: MonitoredModel, *, reference_ref: str | None = None) -> CellSettings:
+def settings_of(
+    model: MonitoredModel,
+    *,
+    reference_ref: str | None = None,
+    enrichments: EnrichmentSettings | None = None,
+) -> CellSettings:
     """The settings of the model's cell. `reference_ref` is the dataset chosen by the operator, if the spec
-    names none."""
+    names none; `enrichments` what the model's Enrichment objects say (None: there are none)."""
     spec = model.spec
     return CellSettings(
         generation=model.metadata.generation,
@@ -223,6 +228,7 @@ def settings_of(model: MonitoredModel, *, reference_ref: str | None = None) -> C
         monitoring=_monitoring_of(model),
         ingest=_ingest_of(model),
         storage=_storage_of(model),
+        enrichments=enrichments or EnrichmentSettings(),
     )
 
 

@@ -1,0 +1,62 @@
+"""Which of a model's Enrichment objects count, and the settings that follow from them. Pure.
+
+One object for each type: the oldest. Without one the defaults hold. Must not know whether the store does it.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+from modelwarden.resources.cell import (
+    AnomalySettings,
+    EnrichmentSettings,
+    HotspotSettings,
+    MitigationSettings,
+)
+from modelwarden.resources.enrichment import (
+    AnomalyDetectionConfig,
+    BiasMitigationConfig,
+    Enrichment,
+    EnrichmentType,
+    HotspotsConfig,
+)
+
+# Objects in a folder have no time of creation: they come before none, and their names decide.
+_EVER = datetime.min.replace(tzinfo=UTC)
+
+
+def counting(enrichments: Iterable[Enrichment]) -> Mapping[EnrichmentType, Enrichment]:
+    """For each type the object that counts: the oldest that is not being deleted. All are of one model."""
+    found: dict[EnrichmentType, Enrichment] = {}
+    for enrichment in sorted(enrichments, key=_age):
+        if not enrichment.metadata.is_being_deleted:
+            found.setdefault(enrichment.spec.type, enrichment)
+    return found
+
+
+def enrichment_settings(enrichments: Iterable[Enrichment]) -> EnrichmentSettings:
+    """What the objects of one model say, in the words that its cell is told."""
+    chosen = counting(enrichments)
+    settings = EnrichmentSettings()
+    if (enrichment := chosen.get("AnomalyDetection")) is not None:
+        anomaly = enrichment.spec.anomaly_detection or AnomalyDetectionConfig()
+        told = AnomalySettings(enabled=enrichment.spec.enabled, seed=anomaly.seed)
+        settings = settings.model_copy(update={"anomaly_detection": told})
+    if (enrichment := chosen.get("BiasMitigation")) is not None:
+        bias = enrichment.spec.bias_mitigation or BiasMitigationConfig()
+        # A set in the schema: another order is no other wish.
+        fair = MitigationSettings(
+            enabled=enrichment.spec.enabled,
+            attributes=tuple(sorted(bias.attributes)),
+            constraints=tuple(sorted(bias.constraints)),
+        )
+        settings = settings.model_copy(update={"bias_mitigation": fair})
+    if (enrichment := chosen.get("Hotspots")) is not None:
+        spots = enrichment.spec.hotspots or HotspotsConfig()
+        weak = HotspotSettings(enabled=enrichment.spec.enabled, **spots.model_dump())
+        settings = settings.model_copy(update={"hotspots": weak})
+    return settings
+
+
+def _age(enrichment: Enrichment) -> tuple[datetime, str, str]:
+    meta = enrichment.metadata
+    return meta.creation_timestamp or _EVER, meta.name, meta.uid
