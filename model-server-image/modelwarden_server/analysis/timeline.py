@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from modelwarden_server.analysis.partials import (
     SLICES_PER_DAY,
@@ -23,6 +24,7 @@ from modelwarden_server.analysis.partials import (
 )
 
 _LONGEST_RUN = 1_000_000
+_DENSE_BYTES = 4
 
 Reload = Callable[[int], SparseCounts]
 """Gives back all slices of a day (days since 1970)."""
@@ -61,9 +63,52 @@ class _Runs:
         return sum(run.bytes for run in self._runs)
 
 
+class _Whole:
+    """Counts of a day as a whole: runs while it has few codes; one number for each code as soon as that takes
+    less memory, which is many times faster to add up.
+    """
+
+    def __init__(self, space: int) -> None:
+        self._space = space
+        self._runs = _Runs()
+        self._dense: npt.NDArray[np.signedinteger] | None = None
+
+    def add(self, part: SparseCounts) -> None:
+        """More counts of this day, each code once."""
+        if self._dense is not None:
+            self._dense = _narrow(self._added(self._dense.astype(np.int64), part))
+            return
+        self._runs.add(part)
+        if self._runs.bytes > _DENSE_BYTES * self._space:
+            self._dense = _narrow(total(self._runs.parts(), self._space))
+            self._runs = _Runs()
+
+    def add_to(self, totals: Integers) -> None:
+        """Add the counts to those by code."""
+        if self._dense is not None:
+            np.add(totals, self._dense, out=totals)
+            return
+        for part in self._runs.parts():
+            self._added(totals, part)
+
+    @property
+    def bytes(self) -> int:
+        return self._runs.bytes if self._dense is None else self._dense.nbytes
+
+    def _added(self, totals: Integers, part: SparseCounts) -> Integers:
+        if len(part):
+            totals[part.keys % self._space] += part.counts
+        return totals
+
+
+def _narrow(counts: Integers) -> npt.NDArray[np.signedinteger]:
+    fits = not len(counts) or max(int(counts.max()), -int(counts.min())) < 2**31
+    return counts.astype(np.int32) if fits else counts
+
+
 @dataclass(slots=True)
 class _Day:
-    whole: _Runs
+    whole: _Whole
     fine: tuple[_Runs, _Runs] | None
     used: int = 0
     """When its slices were last needed, by the timeline's own count."""
@@ -92,7 +137,15 @@ class Timeline:
 
     def window(self, start: int, end: int) -> Integers:
         """Counts by code of the slices in [start, end)."""
-        return total(self._cover(start, end), self.space)
+        totals = np.zeros(self.space, dtype=np.int64)
+        ends: list[SparseCounts] = []
+        for day in self._days_between(start, end):
+            low, high = max(start, day * SLICES_PER_DAY), min(end, (day + 1) * SLICES_PER_DAY)
+            if high - low == SLICES_PER_DAY:
+                self._days[day].whole.add_to(totals)
+            elif low < high:
+                ends += self._within_day(day, low, high)
+        return totals + total(ends, self.space) if ends else totals
 
     def days(self) -> list[int]:
         """Days (since 1970) that have rows, ascending."""
@@ -126,17 +179,6 @@ class Timeline:
             day.fine, dropped = None, dropped + 1
         return dropped
 
-    def _cover(self, start: int, end: int) -> Iterator[SparseCounts]:
-        for day in self._days_between(start, end):
-            held = self._days[day]
-            low, high = max(start, day * SLICES_PER_DAY), min(end, (day + 1) * SLICES_PER_DAY)
-            if low >= high:
-                continue
-            if high - low == SLICES_PER_DAY:
-                yield from held.whole.parts()
-            else:
-                yield from self._within_day(day, low, high)
-
     def _days_between(self, start: int, end: int) -> list[int]:
         first, last = start // SLICES_PER_DAY, -(-end // SLICES_PER_DAY)
         if last - first < len(self._days):
@@ -165,7 +207,7 @@ class Timeline:
     def _day(self, day: int) -> _Day:
         self._clock += 1
         if day not in self._days:
-            self._days[day] = _Day(_Runs(), (_Runs(), _Runs()))
+            self._days[day] = _Day(_Whole(self.space), (_Runs(), _Runs()))
         self._days[day].used = self._clock
         return self._days[day]
 
