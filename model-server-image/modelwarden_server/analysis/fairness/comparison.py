@@ -92,7 +92,7 @@ class Spread:
     @property
     def significant(self) -> bool:
         """Whether the two groups really differ."""
-        return self.difference.low is not None and self.difference.low > 0
+        return self.difference.low > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +210,8 @@ def _four_fifths(people: Mapping[str, Outcomes], rates: _Rates, spread: Spread |
     known = [name for name in people if rates[name][metric].share is not None]
     alpha, top = _pairwise_alpha(len(known)), people[spread.highest].share(metric)
     found = [ratio(*people[name].share(metric), *top, alpha) for name in known if name != spread.highest]
-    if any(one is not None and one.high is not None and one.high < FOUR_FIFTHS for one in found):
+    if any(one is not None and one.high < FOUR_FIFTHS for one in found):
         return Verdict.FAILS
-    if all(one is not None and one.low is not None and one.low >= FOUR_FIFTHS for one in found):
+    if all(one is not None and one.low >= FOUR_FIFTHS for one in found):
         return Verdict.HOLDS
     return Verdict.UNCLEAR

@@ -14,11 +14,11 @@ ALPHA = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A value and what it may be, both ends inside. An end that nothing bounds is None."""
+    """A value and what it may be, both ends inside."""
 
     value: float
-    low: float | None
-    high: float | None
+    low: float
+    high: float
 
 
 @lru_cache(maxsize=256)
@@ -41,7 +41,6 @@ def newcombe(k: int, n: int, base_k: int, base_n: int, alpha: float = ALPHA) -> 
     method 10): made of the two Wilson intervals. Both n > 0.
     """
     one, base = wilson(k, n, alpha), wilson(base_k, base_n, alpha)
-    assert one.low is not None and one.high is not None and base.low is not None and base.high is not None
     difference = one.value - base.value
     return Interval(
         difference,

@@ -120,9 +120,7 @@ def _gap(constraint: Constraint, groups: Mapping[str, Outcomes], least_rows: int
     return max(gaps, key=lambda gap: gap.spread.difference.value)
 
 
-def _moved(
-    counts: Mapping[str, BinaryCounts], thresholds: Mapping[str, int], before: int
-) -> tuple[int, int]:
+def _moved(counts: Mapping[str, BinaryCounts], thresholds: Mapping[str, int], before: int) -> tuple[int, int]:
     """Labelled rows whose decision becomes right, and those whose decision becomes wrong."""
     gained = lost = 0
     for name, after in thresholds.items():

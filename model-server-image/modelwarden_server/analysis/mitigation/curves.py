@@ -75,11 +75,13 @@ class Reached:
     @property
     def correct(self) -> Integers:
         """Labelled rows that are decided rightly."""
-        return self.positives + (self.negatives[0] - self.negatives)
+        found: Integers = self.positives + (self.negatives[0] - self.negatives)
+        return found
 
 
 def _upwards(counts: Integers) -> Integers:
-    return np.append(np.cumsum(counts[::-1], dtype=np.int64)[::-1], 0)
+    found: Integers = np.append(np.cumsum(counts[::-1], dtype=np.int64)[::-1], 0)
+    return found
 
 
 def lacks(counts: BinaryCounts, constraint: Constraint, least_rows: int) -> str | None:
