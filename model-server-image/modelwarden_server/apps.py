@@ -20,6 +20,8 @@ from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
 from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.references import ReferenceRoom
+from modelwarden_server.enrichments.kind import TrainedKind
+from modelwarden_server.enrichments.room import EnrichmentRoom
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import Address, serve
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
@@ -34,11 +36,13 @@ class Rooms:
     files: FileRoom
     references: ReferenceRoom
     answers: AnswerRoom
+    enrichments: EnrichmentRoom
 
     @property
     def busy(self) -> int:
         """Requests being worked on."""
-        return self.admission.busy + self.files.busy + self.references.busy + self.answers.busy
+        rooms = (self.admission, self.files, self.references, self.answers, self.enrichments)
+        return sum(room.busy for room in rooms)
 
 
 def furnish(cell: Cell) -> Rooms:
@@ -60,7 +64,11 @@ def furnish(cell: Cell) -> Rooms:
     forget = ForgetRoom(cell, images.images)
     # Labels before whoever hands labels to them.
     cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers, forget]
-    return Rooms(admission, inferences, files, references, answers)
+    # Each kind in the order in which the status names it; rooms of their own are attached before.
+    kinds: list[TrainedKind] = []
+    enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
+    cell.rooms += [enrichments]
+    return Rooms(admission, inferences, files, references, answers, enrichments)
 
 
 def store_app(cell: Cell) -> ASGIApp:

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -17,6 +17,9 @@ from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.store.datasets import Dataset
 
+REFERENCE: Final = "reference"
+"""The key of inputs that holds the content hash of the closed dataset which the Job may read. Without it the
+training sees no reference."""
 EnrichmentType = Literal["AnomalyDetection", "BiasMitigation", "Explainability", "Hotspots"]
 
 
@@ -61,7 +64,7 @@ class Pending:
 class Wanted:
     """What is to be trained. `inputs` is plain JSON and says all that the result depends on beside the code:
     hashes of data, names of columns, settings, a seed if one is set. No value of a row. The Job gets it as
-    it is.
+    it is. `reference` (see REFERENCE) names the reference that the training reads.
     """
 
     inputs: Mapping[str, Any]

@@ -136,6 +136,7 @@ class AnswerRoom:
             by_batch=self._cell.identity.is_batch,
         )
         self._folder.start()
+        store.on_forget.append(self._folder.forget)
         return self._folder
 
     def status(self) -> dict[str, Any]:
@@ -163,6 +164,11 @@ class AnswerRoom:
         self.door.engine.close()
         if self._folder is not None:
             self._folder.stop()
+
+    def loaded_profile(self, profile_hash: str) -> ReferenceProfile | None:
+        """The profile of that hash, if it is the one in memory."""
+        live = self._folder.live if self._folder is not None else None
+        return live.profile if live is not None and live.name == profile_hash else None
 
     @property
     def busy(self) -> int:
