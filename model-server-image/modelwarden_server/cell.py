@@ -111,7 +111,9 @@ class Cell:
         """Why the cell takes in no rows, as a sentence; None if it does."""
         if self.phase is Phase.READY and self._store is not None:
             store = self._store
-            failure = store.log.failure or store.writer.failure or store.maintenance.failure
+            failure = (
+                store.log.failure or store.writer.failure or store.maintenance.failure or store.ids.failure
+            )
             if failure is None:
                 return None
             self.fail(failure, restart_helps=True)

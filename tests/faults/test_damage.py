@@ -197,3 +197,34 @@ def test_sampled_out_rows_are_counted_through_every_kill(tmp_path: Path) -> None
     assert rows.acknowledged == rows.stored + rows.sampled_out
     assert len(stored(store)) == rows.stored
     assert before.sampled_out < rows.sampled_out < before.sampled_out + 100
+
+
+@pytest.mark.parametrize("found", ["at the start", "while it serves"])
+def test_a_damaged_index_of_ids_is_made_anew_and_no_row_counts_twice(tmp_path: Path, found: str) -> None:
+    store = StoreProcess(tmp_path, commit_seconds=0.05)
+    names = [f"a{i}" for i in range(500)]
+    with running(store):
+        send(store, *names)
+        all_written(store)
+        assert store.terminate() == 0
+        (run,) = (store.data_folder / "index" / "ids").glob("*.run")
+        content = bytearray(run.read_bytes())
+        for place in range(len(content) - 500 * 32, len(content), 32):
+            content[place] ^= 1  # no id would be found any more
+        run.write_bytes(content)
+        if found == "while it serves":
+            store.module = "late_checks"
+            store.launch()
+            wait_for(lambda: "index of ids is damaged" in store.get("/readyz"))
+            assert store.get("/healthz").startswith("503"), (
+                "a restart helps: somebody must be told to make one"
+            )
+            store.kill()
+            store.module = "modelwarden_server"
+        store.start()
+        send(store, *names)
+        send(store, "b")
+        all_written(store)
+        assert stored(store) == sorted([*names, "b"])
+        rows = store.status().rows
+        assert (rows.acknowledged, rows.stored) == (501, 501)

@@ -7,6 +7,7 @@ as the counts.
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,9 @@ from modelwarden_server.query.executor import Executor, ThreadExecutor
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.labelling import Labelling, LabelSources, SliceIndex, by_version
 from modelwarden_server.query.sealing import Sealed, SealedFile
+from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
+from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.partials import PartialTable, drop_partials
@@ -37,6 +40,7 @@ _BEHIND = 8
 _NEVER_ASKED = 1 << 62
 _SEAL_SECONDS = 60.0
 _NOTHING = Sealed()
+LABEL_FOLDER = "labels"
 ROWS_ONLY = "rows"
 """The name of partials that count rows and how late they come, while there is no profile."""
 TIMES = Times(EVENT_TIME, ARRIVAL_TIME)
@@ -103,6 +107,7 @@ class Folder:
         self._moved = threading.Condition()
         self._wake = threading.Event()
         self._stopping = threading.Event()
+        self._unwanted = Unwanted()
         self._thread = threading.Thread(target=self._run, name="partials", daemon=True)
 
     @property
@@ -171,6 +176,13 @@ class Folder:
         with self._sealing:
             self._sealed.keep(self._sealed.current.with_slices(slices, live.name))
 
+    def forget(self, keys: Words) -> None:
+        """Remove ids, whose rows are gone from the tables, from all that is kept by id (`Store.on_forget`).
+        Durable when this returns; their counts stay. Raises OSError or CommitError; then it is to be asked
+        again.
+        """
+        self._unwanted.ask(keys, self._wake.set)
+
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the table now is in the live partials; False if that takes too long."""
         newest = max((file.version for file in self._table.files_added(-1)), default=-1)
@@ -217,10 +229,12 @@ class Folder:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.problem = self._attempt(self._change) or self._attempt(self._tend)
+            self._unwanted.attend(self._drop)
             # A problem wakes the thread too: it waits a little, so that failing does not keep it busy.
             self._stopping.wait(1.0 if self.problem else 0.0)
             self._wake.wait(self._pace.persist_seconds)
             self._wake.clear()
+        self._unwanted.attend(self._drop)
         self.problem = self._attempt(self._persist) or self._attempt(self._keep_batches)
 
     def _attempt(self, work: Callable[[], None]) -> str | None:
@@ -235,6 +249,22 @@ class Folder:
         log.warning("partials are behind: %s", error, exc_info=error)
         self._wake.set()
         return f"{type(error).__name__}: {error}"
+
+    def _drop(self, keys: Words) -> None:
+        """What is read from the tables after this no longer has these ids: their rows went before."""
+        live, labels = self._live, self._labels
+        if labels is None:
+            return
+        if live is None:
+            raise OSError("there are no partials yet: ids cannot be forgotten there")
+        live.forget(keys)
+        if self._slices is None and labels.folder.is_dir():
+            self._slices = SliceIndex(labels)
+        if self._slices is not None:
+            self._slices.drop(keys)
+        for other in self._root.iterdir():  # of profiles that a change has not come to, or gone from
+            if other != live.table.folder:
+                shutil.rmtree(other / LABEL_FOLDER, ignore_errors=True)
 
     def _change(self) -> None:
         name, live = self._profiles.wanted() or ROWS_ONLY, self._live
@@ -303,7 +333,7 @@ class Folder:
             generation.approximate = self._sealed.current.approximate
         if self._labels is not None and generation.space.labels and labelled:
             self._slices = self._slices or SliceIndex(self._labels)
-            folder = table.folder / "labels"
+            folder = table.folder / LABEL_FOLDER
             committed = table.labelled
             if committed[1] > self._labels.truth.version:
                 log.warning("labels in the partials reach further than their table")

@@ -26,6 +26,7 @@ from modelwarden_server.analysis.partials import (
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.timeline import Timeline
 from modelwarden_server.query.labelling import Labelling
+from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.partials import PartialTable, Reached, Rows
 
@@ -167,6 +168,16 @@ class Generation:
                 self._entries -= entries
             if self.labelling is not None and labelled is not None:
                 self.labelling.keep(labelled)
+
+    def forget(self, keys: Words) -> None:
+        """Remove ids from the indexes behind the counts of labels; the counts stay. By the thread that takes
+        in labels. Raises CommitError or OSError; then it may be repeated.
+        """
+        if self.labelling is None:
+            return
+        self.persist()  # an index is kept only together with the counts of what it holds
+        with self._writing:
+            self.labelling.drop(keys)
 
     def compact(self, most_files: int) -> None:
         """Join files on the disk until there are not too many, a month at a time in memory. Caller as

@@ -29,6 +29,8 @@ from modelwarden_server.store.runs import RunSet
 
 _BITS = 16
 _CODES_A_WORD = 64 // _BITS
+_ALL = 1 << 62
+"""Bytes to check: these indexes are opened beside the doors, which do not wait for it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ class SliceIndex:
 
     def __post_init__(self) -> None:
         self._runs = RunSet(self.sources.folder, payload_words=1)
-        facts = self._runs.load(lambda f: int(f["inferences"]) <= self.sources.inferences.version).facts
+        facts = self._runs.load(self._believed, _ALL).facts
         self.reached = self.kept = -1 if facts is None else int(facts["inferences"])
+
+    def _believed(self, facts: Mapping[str, Any]) -> bool:
+        return int(facts["inferences"]) <= self.sources.inferences.version
 
     def find(self, keys: Words) -> tuple[Integers, Integers]:
         """Places (ascending) of the keys whose inference is known, and its slice."""
@@ -77,6 +82,12 @@ class SliceIndex:
         self._runs.keep({"inferences": self.reached})
         self.kept = self.reached
 
+    def drop(self, keys: Words) -> None:
+        """Forget these ids, on the disk too. Raises OSError; then it may be repeated."""
+        self._runs.drop(keys)
+        self._runs.keep({"inferences": self.reached})
+        self.kept = self.reached
+
 
 @dataclass
 class Labelling:
@@ -93,7 +104,7 @@ class Labelling:
 
     def __post_init__(self) -> None:
         self._runs = RunSet(self.folder, payload_words=1 + self._code_words)
-        facts = self._runs.load(self._believed).facts
+        facts = self._runs.load(self._believed, _ALL).facts
         self.kept = -1 if facts is None else int(facts["truth"])
         for _, keys, payload in self._labels(self.kept, self.committed[1]):
             self._put(keys, payload)
@@ -132,6 +143,15 @@ class Labelling:
             return
         while self._runs.merge_once():
             pass
+        self._runs.keep({"truth": self.reached[1]})
+        self.kept = self.reached[1]
+
+    def drop(self, keys: Words) -> None:
+        """Forget these ids, on the disk too; what they counted stays. Only while nothing is taken in that is
+        not committed. Raises OSError; then it may be repeated.
+        """
+        self.slices.drop(keys)
+        self._runs.drop(keys)
         self._runs.keep({"truth": self.reached[1]})
         self.kept = self.reached[1]
 

@@ -23,7 +23,7 @@ from modelwarden_server.schema.compiled import DIGEST_FORMAT
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.id_overlay import Overlay
 from modelwarden_server.store.ids import Answers, Known, Mask, SortedIdIndex
-from modelwarden_server.store.run_file import Run
+from modelwarden_server.store.run_file import Run, RunDamagedError
 from modelwarden_server.store.runs import MergeStoppedError, RunSet
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,8 @@ class TieredIdIndex:
         self.on_their_way: dict[bytes, tuple[bytes, Future[int]]] = {}
         self.problem: str | None = None
         """Why ids are not brought to the disk at the moment, or None."""
+        self.failure: str | None = None
+        """Why answers cannot be believed any more, or None. The next start makes the index anew."""
         self._disk = RunSet(folder, payload_words=2)
         self._forgotten = forgotten
         self._newest = SortedIdIndex()
@@ -191,7 +193,9 @@ class TieredIdIndex:
             self._wake.set()
 
     def start(self) -> None:
-        """Begin to flush and merge in the background."""
+        """Begin to check, flush and merge in the background."""
+        if self._disk.unchecked:
+            self._wake.set()
         self._thread.start()
 
     def stop(self) -> None:
@@ -205,7 +209,7 @@ class TieredIdIndex:
         """Bring the newest ids to the disk, and keep what is there. Raises OSError; nothing is lost then."""
         with self._tending:
             reach = self._reach
-            if reach is None or reach == self._kept:
+            if reach is None or reach == self._kept or self.failure is not None:
                 return
             self._spill()
             self._disk.keep(reach.facts())
@@ -214,6 +218,8 @@ class TieredIdIndex:
     def drop(self, keys: Words) -> int:
         """Remove ids, on the disk too. Raises OSError; then it may be repeated."""
         with self._tending:
+            if self._disk.unchecked:
+                raise OSError("the index of ids is still being checked: ids are dropped later")
             self._spill()
             dropped = self._disk.drop(keys)
             if self._kept is not None:
@@ -254,12 +260,28 @@ class TieredIdIndex:
             with self._told():
                 if self._due() and not self._stopping:
                     self.flush()
+                while not self._stopping and self._checked():
+                    pass
                 while not self._stopping and self._merged():
                     pass
         with self._told():
             self.flush()
 
+    def _checked(self) -> bool:
+        """Check what was too much to be read at the start, before it is merged with anything."""
+        if self.failure is not None:
+            return False
+        try:
+            return self._disk.check()
+        except RunDamagedError as error:
+            self.clear_kept()
+            self.failure = f"the index of ids is damaged ({error}): it is made anew at the next start"
+            log.critical("%s", self.failure)
+            return False
+
     def _merged(self) -> bool:
+        if self.failure is not None:
+            return False
         with self._tending:
             return self._disk.merge_once(_REST, lambda: self._stopping)
 

@@ -28,6 +28,7 @@ _BITS_PER_KEY = 10
 _SHIFTS = (0, 6, 12, 18, 24)
 _FEW = 8
 _TOUCHED = 4096
+_AT_ONCE = 1 << 17
 _MAGIC = b"MWRUN001"
 _FIELDS = struct.Struct("<8sIIQQQI4x")  # magic, words a row, block, room, rows, filter words, sum of the rows
 _SUM = struct.Struct("<I4x")
@@ -97,11 +98,21 @@ class Run:
         return _settle(self.table, keys, asked, place)
 
     def intact(self) -> bool:
-        """Read all rows and compare their checksum: for suspicion, it reads the whole file."""
-        total = 0
-        for start in range(0, self.rows, 1 << 17):
-            total = zlib.crc32(_bytes(self.table[start : start + (1 << 17)]), total)
-        return total == self._sum
+        """Whether the rows are those that were written, and filter and fences lead to each: reads the whole
+        file.
+        """
+        total, led = 0, bool((self._fences == self.table[::BLOCK, 0]).all())
+        for start in range(0, self.rows, _AT_ONCE):
+            rows = self.table[start : start + _AT_ONCE]
+            total = zlib.crc32(_bytes(rows), total)
+            led = led and bool(_passes(self._filter, rows).all())
+            self.release_pages()
+        return led and total == self._sum
+
+    @property
+    def bytes(self) -> int:
+        """Of the file."""
+        return len(self._map)
 
     @property
     def memory(self) -> int:

@@ -10,6 +10,7 @@ the background. What survives a crash is what `keep` named last; other files in 
 is opened. Must not know what keys mean. One thread changes the set; any thread may ask.
 """
 
+import logging
 import threading
 import time
 import uuid
@@ -25,9 +26,12 @@ import numpy.typing as npt
 from modelwarden_server.durable import make_folder, replace_file, sync_folder
 from modelwarden_server.store.run_file import Run, RunDamagedError, Words, write_run
 
+log = logging.getLogger(__name__)
 _CHUNK = 1 << 16
 _ROUNDS_MAPPED = 16
 _FACTOR = 3
+CHECKED_BYTES = 128 << 20
+"""So much of a set is read and compared with its checksums when it is loaded; the rest waits for `check`."""
 _MANIFEST = "kept.json"
 _FORMAT = 1
 
@@ -62,6 +66,12 @@ class RunSet:
         self._change = threading.Lock()
         self._kept_names: frozenset[str] = frozenset()
         self._obsolete: list[Path] = []
+        self._unchecked: tuple[Run, ...] = ()
+
+    @property
+    def unchecked(self) -> tuple[Run, ...]:
+        """Runs that were loaded and have not been compared with their checksums yet."""
+        return self._unchecked
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -77,25 +87,40 @@ class RunSet:
         """Rows, a key that was added twice counted twice until its runs are merged."""
         return sum(run.rows for run in self._runs)
 
-    def load(self, believed: Callable[[Mapping[str, Any]], bool]) -> Kept:
-        """Open what was kept, if `believed` says so of its facts. Files that nobody names are removed."""
+    def load(self, believed: Callable[[Mapping[str, Any]], bool], check_bytes: int | None = None) -> Kept:
+        """Open what was kept, if `believed` says so of its facts and no run is damaged: of so many
+        bytes (CHECKED_BYTES) that is found out now, of the rest by `check`. Files that nobody names are
+        removed.
+        """
         make_folder(self._folder)
         facts, names = self._manifest()
         if facts is not None and believed(facts):
             try:
                 self._runs = tuple(self._opened(name) for name in names)
                 self._kept_names = frozenset(names)
-            except (RunDamagedError, OSError):
+                self._unchecked = _checked(self._runs, CHECKED_BYTES if check_bytes is None else check_bytes)
+            except (RunDamagedError, OSError) as error:
+                log.warning("%s is not used and made anew: %s", self._folder.name, error)
                 facts = None
         else:
             facts = None
         if facts is None:
-            self._runs, self._kept_names = (), frozenset()
+            self._runs, self._kept_names, self._unchecked = (), frozenset(), ()
             (self._folder / _MANIFEST).unlink(missing_ok=True)
         for path in self._folder.iterdir():
             if path.name != _MANIFEST and path.name not in self._kept_names:
                 path.unlink()
         return Kept(facts)
+
+    def check(self) -> bool:
+        """Compare one of the unchecked runs with its checksum; False if there are none left. Before that
+        they must not be rewritten: what is damaged would become credible. Raises RunDamagedError.
+        """
+        if not self._unchecked:
+            return False
+        _checked(self._unchecked[:1], self._unchecked[0].bytes)
+        self._unchecked = self._unchecked[1:]
+        return True
 
     def find(self, keys: Words) -> tuple[npt.NDArray[np.int64], Words]:
         """Places (ascending) of the keys that are known, and their payloads: the newest of each."""
@@ -152,7 +177,7 @@ class RunSet:
         """Remove all runs."""
         with self._change:
             self._obsolete += [run.path for run in self._runs]
-            self._runs, self._kept_names = (), frozenset()
+            self._runs, self._kept_names, self._unchecked = (), frozenset(), ()
         self._remove_obsolete()
 
     def merge_once(self, rest: float = 0.0, stop: Callable[[], bool] = lambda: False) -> bool:
@@ -219,6 +244,18 @@ class RunSet:
             return dict(content["facts"]), [str(name) for name in content["runs"]]
         except (OSError, msgspec.DecodeError, KeyError, TypeError):
             return None, []
+
+
+def _checked(runs: Sequence[Run], most: int) -> tuple[Run, ...]:
+    """Check runs until so many bytes are read; returns those that are left. Raises RunDamagedError."""
+    left = []
+    for run in sorted(runs, key=lambda run: run.bytes):
+        most -= run.bytes
+        if most < 0:
+            left.append(run)
+        elif not run.intact():
+            raise RunDamagedError(f"{run.path.name} does not hold what was written")
+    return tuple(left)
 
 
 def _sorted(rows: Words) -> Words:

@@ -4,10 +4,15 @@ import contextlib
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from query_rooms import DAY, Profiles, inferences, open_query_rooms, people, profile_of, until
 
 from modelwarden_server.query.folding import DEFAULT_PACE, Pace
+from modelwarden_server.query.unwanted import Unwanted
+from modelwarden_server.schema.digest import id_keys
+from modelwarden_server.store.rewriting import rows_without
 
 REFERENCE = people(2000)
 SOON = Pace(persist_seconds=0.01)
@@ -120,3 +125,74 @@ def test_another_profile_counts_all_labels_anew(live):
     assert labels(live) == (12, 0, 12)
     live.label(ids[:3], [0] * 3, arrival=9.0)
     assert labels(live) == (12, 3, 9)
+
+
+def indexed(folder: Path, *names: str) -> list[str]:
+    """Files of indexes that hold the key of one of these ids."""
+    keys = [key.tobytes() for key in id_keys(list(names))]
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+    return [path.name for path in files if any(key in path.read_bytes() for key in keys)]
+
+
+def forget(rooms, *names: str) -> None:
+    """What maintenance does once the rows are out of the tables."""
+    for table in (rooms.table, rooms.truth):
+        for file in table.files:
+            table.replace(rows_without(table, file, lambda batch: without(batch, names)), {})
+    rooms.folder_of_partials.forget(id_keys(list(names)))
+
+
+def without(batch: pa.RecordBatch, names: tuple[str, ...]) -> pa.RecordBatch:
+    return batch.filter(pc.invert(pc.is_in(batch.column("partner_inference_id"), pa.array(names))))
+
+
+@pytest.mark.parametrize("pace", [DEFAULT_PACE, SOON], ids=["not kept yet", "kept"])
+def test_no_index_holds_an_id_that_was_forgotten_and_its_counts_stay(tmp_path, pace):
+    with opened(tmp_path, pace) as rooms:
+        until(lambda: rooms.folder_of_partials.live is not None)
+        ids = send(rooms, 0, 30)
+        rooms.label([*ids[:10], "waits"], [1] * 11)
+        assert labels(rooms) == (10, 0, 10)
+        forget(rooms, "id-3", "id-20", "waits")
+        assert indexed(tmp_path, "id-3", "id-20", "waits") == []
+        assert indexed(tmp_path, "id-4") != []
+        assert labels(rooms) == (10, 0, 10)
+        rooms.label(["id-4", "id-21"], [0, 0], arrival=5.0)
+        assert labels(rooms) == (11, 2, 9)
+    with opened(tmp_path, pace) as rooms:
+        until(lambda: rooms.folder_of_partials.live is not None)
+        assert labels(rooms) == (11, 2, 9)
+        assert indexed(tmp_path, "id-3", "id-20", "waits") == []
+
+
+def test_forgetting_is_asked_again_while_there_are_no_partials_to_forget_in(tmp_path):
+    with opened(tmp_path) as rooms:
+        until(lambda: rooms.folder_of_partials.live is not None)
+    rooms.folder_of_partials._live = None  # as it is until the first has caught up
+    unwanted = Unwanted(seconds=0.01)
+    with pytest.raises(OSError, match="busy"):
+        unwanted.ask(id_keys(["a"]), lambda: None)
+    asked = []
+    unwanted.attend(asked.append)
+    assert asked == [], "who gave up asks again himself"
+    with pytest.raises(OSError, match="no partials yet"):
+        unwanted.ask(id_keys(["a"]), lambda: unwanted.attend(rooms.folder_of_partials._drop))
+
+
+def test_a_damaged_index_of_labels_is_made_anew_from_the_tables(tmp_path):
+    with opened(tmp_path, SOON) as rooms:
+        until(lambda: rooms.folder_of_partials.live is not None)
+        ids = send(rooms, 0, 300)
+        rooms.label(ids, [0] * 300, arrival=1.0)
+        assert labels(rooms) == (300, 300, 0)
+        forget(rooms, "id-299")  # brings the indexes to the disk
+    runs = list(tmp_path.rglob("*.run"))
+    assert {run.parent.name for run in runs} == {"labels", "slices"}
+    for run in runs:
+        content = bytearray(run.read_bytes())
+        content[-600] ^= 1
+        run.write_bytes(content)
+    with opened(tmp_path, SOON) as rooms:
+        until(lambda: rooms.folder_of_partials.live is not None)
+        rooms.label(ids[:299], [1] * 299, arrival=2.0)
+        assert labels(rooms) == (300, 1, 299)

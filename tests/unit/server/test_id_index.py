@@ -9,6 +9,7 @@ from store_process import wait_for
 
 from modelwarden_server.schema.digest import Words, id_keys
 from modelwarden_server.store import id_index as module
+from modelwarden_server.store import runs
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ids import Known
 
@@ -156,3 +157,25 @@ def test_dropped_ids_are_new_again_and_forgotten_ones_are_told(tmp_path: Path) -
     assert answers(index, "a", "b", "c") == [Known.FORGOTTEN, Known.SAME, Known.NEW]
     again = opened(tmp_path, 5, 3)
     assert answers(again, "a", "b") == [Known.NEW, Known.SAME]
+
+
+def test_damage_that_is_found_after_the_start_fails_the_index_and_the_next_start_makes_it_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = opened(tmp_path)
+    index.add(keys(*map(str, range(5000))), digests(*[1] * 5000))
+    index.committed(Reach(LOG, 5, 3))
+    index.flush()
+    (path,) = tmp_path.glob("*.run")
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    monkeypatch.setattr(runs, "CHECKED_BYTES", 0)
+    again = opened(tmp_path, 5, 3)
+    assert len(again) == 5000
+    with pytest.raises(OSError, match="checked"):
+        again.drop(keys("3"))
+    again.start()
+    wait_for(lambda: again.failure is not None)
+    again.stop()
+    assert opened(tmp_path, 5, 3).kept_version == -1

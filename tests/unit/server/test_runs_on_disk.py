@@ -114,14 +114,36 @@ def test_a_torn_run_is_not_believed(tmp_path: Path, harm: str) -> None:
     assert len(opened(tmp_path)) == 0
 
 
-def test_a_changed_row_shows_in_the_checksum(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", [-5, 64 + 8 * 20, 64 + 8 * (1000 * 10 // 64) + 3])
+def test_a_changed_row_filter_or_fence_is_found_and_not_believed(tmp_path: Path, place: int) -> None:
     runs = opened(tmp_path)
     runs.add(many(1000))
+    runs.keep({})
     (path,) = tmp_path.glob("*.run")
+    assert Run(path).intact()
     data = bytearray(path.read_bytes())
-    data[-5] ^= 1
+    data[place] = 0 if data[place] else 1
     path.write_bytes(data)
     assert not Run(path).intact()
+    assert len(opened(tmp_path)) == 0
+
+
+def test_what_is_too_much_for_the_start_is_checked_later(tmp_path: Path) -> None:
+    runs, known = opened(tmp_path), many(4000)
+    runs.add(known[:3000])
+    runs.add(known[3000:])
+    runs.keep({})
+    again = RunSet(tmp_path, payload_words=2)
+    again.load(lambda _: True, check_bytes=runs.runs[1].bytes)
+    assert [run.rows for run in again.unchecked] == [3000]
+    assert again.check()
+    assert not again.check()
+    data = bytearray(runs.runs[0].path.read_bytes())
+    data[-5] ^= 1
+    runs.runs[0].path.write_bytes(data)
+    again.load(lambda _: True, check_bytes=runs.runs[1].bytes)
+    with pytest.raises(RunDamagedError):
+        again.check()
 
 
 def test_a_merge_that_is_stopped_leaves_everything_as_it_was(
