@@ -63,7 +63,9 @@ class PackedCounts:
             return cls(0, np.empty(0, dtype=np.uint32), np.empty(0, dtype=np.uint8))
         first = int(part.keys[0])
         keys = part.keys - first
-        kind = np.result_type(np.min_scalar_type(part.counts.min()), np.min_scalar_type(part.counts.max()))
+        lowest, highest = int(part.counts.min()), int(part.counts.max())
+        # With a sign: of an unsigned and a signed type numpy would make a double, which cannot hold all sums.
+        kind = np.min_scalar_type(highest if lowest >= 0 else min(lowest, -highest - 1))
         return cls(first, keys.astype(np.uint32) if keys[-1] < 2**32 else keys, part.counts.astype(kind))
 
     def __len__(self) -> int:

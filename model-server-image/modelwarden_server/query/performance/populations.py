@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from modelwarden_server.analysis.performance.confusion import Confusion
+from modelwarden_server.analysis.performance.groups import MISSING, OTHER
 from modelwarden_server.analysis.score_grid import BinaryCounts
 
-MISSING: Final = "(missing)"
-OTHER: Final = "(other)"
+__all__ = ["EVERYBODY", "MISSING", "OTHER", "NotCountedError", "Population", "Populations"]
 
 
 @dataclass(frozen=True, order=True)

@@ -1,0 +1,220 @@
+"""One number for each thing that is counted of an outcome: `offset of the population + place in its block`.
+
+A row counts in the block of everybody, of its group of each attribute and of each segment it is in, first by
+itself, then with its label; a label that is replaced counts with the sign -1. Code 0 counts rows. Sums of
+numbers are fixed point, so everything is an integer and adds up in any order. Pure. What codes mean must not
+change for a definition of the same hash: they are what is on the disk.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from modelwarden_server.analysis.partials import Integers, SparseCounts, sum_by_key
+from modelwarden_server.analysis.performance.blocks import (
+    BinaryBlock,
+    Block,
+    MulticlassBlock,
+    RegressionBlock,
+)
+from modelwarden_server.analysis.performance.fixed_point import Scale
+from modelwarden_server.analysis.performance.groups import MISSING, OTHER, GroupRule, SegmentRule
+from modelwarden_server.analysis.performance.outcome import Outcome, Task
+from modelwarden_server.analysis.performance.packing import (
+    Words,
+    packed_fields,
+    unpacked_fields,
+    words_of,
+)
+
+FORMAT: Final = 1
+"""Raised when codes or packed rows mean something else than before: the sums are then made anew."""
+_GROUP_BITS: Final = 8
+_ENTRIES_AT_ONCE: Final = 2_000_000
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What is counted: the outcome, the threshold of two classes, who is counted apart, and of a regression
+    its scale.
+    """
+
+    outcome: Outcome
+    threshold: float = 0.5
+    groups: tuple[GroupRule, ...] = ()
+    segments: tuple[SegmentRule, ...] = ()
+    scale: Scale | None = None
+
+    @cached_property
+    def hash(self) -> str:
+        """Equal definitions count the same. A threshold on the grid is none of it: the grid has them all."""
+        outcome = self.outcome
+        plain = {
+            "format": FORMAT,
+            "task": outcome.task.value,
+            "predictions": outcome.predictions,
+            "truths": [(t.column, t.value) for t in outcome.truths],
+            "classes": outcome.classes,
+            "threshold": self.off_grid,
+            "groups": [
+                (g.attribute, g.values, [[repr(b) for b in r] for r in g.ranges]) for g in self.groups
+            ],
+            "segments": [
+                (s.name, [(c.attribute, c.comparator, c.values) for c in s.where]) for s in self.segments
+            ],
+            "scale": None if self.scale is None else (self.scale.bits, self.scale.centre),
+        }
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def off_grid(self) -> float | None:
+        """The threshold, if it is none of the grid's: it gets an edge of its own."""
+        if self.outcome.task is not Task.BINARY or not 0 < self.threshold < 1:
+            return None
+        return None if round(self.threshold * 1000) / 1000 == self.threshold else self.threshold
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of inferences that are looked at."""
+        names = [*self.outcome.predictions, *(g.attribute for g in self.groups)]
+        names += [name for segment in self.segments for name in segment.columns]
+        return tuple(dict.fromkeys(names))
+
+
+@dataclass(frozen=True)
+class OutcomeSpace:
+    """The codes of one definition. `populations`: block 0 is everybody's, then each group's (OTHER and
+    MISSING after the listed ones), then each segment's.
+    """
+
+    definition: Definition
+
+    @cached_property
+    def everybody(self) -> Block:
+        """The block of everybody."""
+        return self._block(whole=True)
+
+    @cached_property
+    def part(self) -> Block:
+        """The block of any other population."""
+        return self._block(whole=False)
+
+    def _block(self, *, whole: bool) -> Block:
+        definition = self.definition
+        match definition.outcome.task:
+            case Task.BINARY:
+                return BinaryBlock(definition.off_grid)
+            case Task.MULTICLASS:
+                return MulticlassBlock(len(definition.outcome.classes), binned=whole)
+            case Task.REGRESSION:
+                return RegressionBlock(definition.scale or Scale(20))
+
+    @cached_property
+    def populations(self) -> tuple[tuple[str | None, int, str | None], ...]:
+        """Of each block the attribute and the group's place in it, or the segment's name."""
+        found: list[tuple[str | None, int, str | None]] = [(None, 0, None)]
+        for rule in self.definition.groups:
+            found += [(rule.attribute, place, None) for place in range(len(rule.names) + 2)]
+        found += [(None, 0, segment.name) for segment in self.definition.segments]
+        return tuple(found)
+
+    @cached_property
+    def size(self) -> int:
+        """How many codes there are."""
+        return self.everybody.size + (len(self.populations) - 1) * self.part.size
+
+    def block_of(self, place: int, totals: Integers) -> Integers:
+        """The part of counts by code that is one population's."""
+        if place == 0:
+            return totals[: self.everybody.size]
+        start = self._start(place)
+        return totals[start : start + self.part.size]
+
+    def _start(self, place: int) -> int:
+        return self.everybody.size + (place - 1) * self.part.size
+
+    @property
+    def row_words(self) -> int:
+        """The words that are remembered of a row."""
+        return self.everybody.row_words + words_of(self._widths)
+
+    @property
+    def _widths(self) -> list[int]:
+        return [_GROUP_BITS] * len(self.definition.groups) + [1] * len(self.definition.segments)
+
+    def packed(self, rows: pa.RecordBatch | pa.Table) -> Words:
+        """What is remembered of these rows, shape (n, row_words)."""
+        scores = self.everybody.packed(self.definition.outcome.scores(rows))
+        fields = [rule.encode(rows.column(rule.attribute)) for rule in self.definition.groups]
+        fields += [segment.holds(rows).astype(np.int64) for segment in self.definition.segments]
+        return np.concatenate([scores, packed_fields(fields, self._widths, rows.num_rows)], axis=1)
+
+    def labels(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.float64]:
+        """The labels of these rows (see Outcome.labels)."""
+        return self.definition.outcome.labels(rows)
+
+    def fold_rows(self, slices: Integers, packed: Words) -> SparseCounts:
+        """The partial of rows by themselves."""
+        return self._folded(slices, packed, None, 1)
+
+    def fold_labels(
+        self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64], sign: int = 1
+    ) -> SparseCounts:
+        """The partial of labels at their rows. With sign -1: what labels that are replaced had added."""
+        return self._folded(slices, packed, labels, sign)
+
+    def _folded(
+        self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64] | None, sign: int
+    ) -> SparseCounts:
+        keys, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
+        blocks = 1 + len(self.definition.groups) + len(self.definition.segments)
+        at_once = max(1, _ENTRIES_AT_ONCE // (blocks * self.everybody.entries))
+        for low in range(0, len(slices), at_once):
+            piece = slice(low, low + at_once)
+            part = self._piece(slices[piece], packed[piece], None if labels is None else labels[piece])
+            keys.append(part.keys)
+            values.append(part.counts * sign)
+        if len(keys) == 2:
+            return SparseCounts(keys[1], values[1])
+        return sum_by_key(np.concatenate(keys), np.concatenate(values))
+
+    def _piece(self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64] | None) -> SparseCounts:
+        scores, who = packed[:, : self.everybody.row_words], packed[:, self.everybody.row_words :]
+        keys, values = [], []
+        whole = list(self.everybody.entries_of(scores, labels))
+        # Of more than a few classes a part's block is another than everybody's.
+        parts = whole if self.part == self.everybody else list(self.part.entries_of(scores, labels))
+        for place, (start, inside) in enumerate(self._starts(who)):
+            for rows, codes, numbers in whole if place == 0 else parts:
+                used = slice(None) if inside is None else inside[rows]
+                chosen = rows[used]
+                base = start if isinstance(start, int) else start[chosen]
+                keys.append(slices[chosen] * self.size + base + codes[used])
+                values.append(numbers[used])
+        if not keys:
+            return sum_by_key(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+        return sum_by_key(np.concatenate(keys), np.concatenate(values))
+
+    def _starts(self, who: Words) -> Iterator[tuple[int | Integers, npt.NDArray[np.bool_] | None]]:
+        """Where each row's block begins, once a population that it can be in; and who is in."""
+        yield 0, None
+        fields = unpacked_fields(who, self._widths)
+        first, groups = 1, self.definition.groups
+        for rule, group in zip(groups, fields, strict=False):
+            yield self._start(first) + group * self.part.size, None
+            first += len(rule.names) + 2
+        for inside in fields[len(groups) :]:
+            yield self._start(first), inside.astype(np.bool_)
+            first += 1
+
+    def names(self) -> Sequence[str]:
+        """The names of groups by block, "" for everybody and segments."""
+        groups = {rule.attribute: (*rule.names, OTHER, MISSING) for rule in self.definition.groups}
+        return [groups[a][place] if a is not None else "" for a, place, _ in self.populations]
