@@ -17,6 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given[0] if given else ""
     if command == "job":
+        # Before numpy is imported: the order of a sum depends on the number of threads, and with it the last
+        # bits of what is trained.
+        os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         from modelwarden_server.jobs.command import run
 
         return run(given[1:], os.environ)

@@ -2,6 +2,7 @@
 
     python -m modelwarden_server job profile --store URL --dataset NAME --content-hash H
     python -m modelwarden_server job reference --store URL --dataset NAME --source-hash H --source JSON
+    python -m modelwarden_server job train --store URL --kind KIND --input-hash H
 
 The key comes from MODELWARDEN_JOB_KEY or the file that MODELWARDEN_JOB_KEY_FILE names, never from an
 argument. Exit codes: 0 done, 1 the store was away (start the Job again), 2 it is of no use to start the Job
@@ -13,11 +14,12 @@ import json
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from modelwarden.resources.sources import Source
 from modelwarden_server.jobs.profile import ProfileTask, UnprofilableError, run_profile
@@ -26,6 +28,9 @@ from modelwarden_server.jobs.reference import LoadTask, run_load
 from modelwarden_server.jobs.reference import tell_failure as tell_load_failure
 from modelwarden_server.jobs.sources import SourceAwayError, SourceError, Surroundings
 from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.train import TrainTask, run_train
+from modelwarden_server.jobs.train import tell_failure as tell_training_failure
+from modelwarden_server.jobs.training import UntrainableError
 
 DONE, AGAIN, NEVER = 0, 1, 2
 
@@ -33,74 +38,127 @@ DONE, AGAIN, NEVER = 0, 1, 2
 def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the Job that `argv` names; its exit code. One JSON line on standard output for each step."""
     parser = argparse.ArgumentParser(prog="modelwarden_server job", description="Runs one Job of a cell.")
-    kinds = parser.add_subparsers(dest="kind", required=True)
+    kinds = parser.add_subparsers(dest="job", required=True)
     profile = kinds.add_parser("profile", help="profile a closed reference dataset")
     profile.add_argument("--store", required=True, help="URL of the cell's store")
     profile.add_argument("--dataset", required=True, help="name of the dataset")
     profile.add_argument("--content-hash", required=True, help="hash of the dataset's content")
     profile.add_argument("--workdir", type=Path, help="folder for the files while they are worked on")
     _add_reference(kinds.add_parser("reference", help="load a reference dataset from its source"))
+    _add_train(kinds.add_parser("train", help="train what an enrichment needs"))
     given = parser.parse_args(argv)
-    tell = Teller(given.kind)
+    tell = Teller(given.job)
     try:
         key = _key(environ)
     except (OSError, ValueError) as error:
         tell("failed", error=str(error))
         return NEVER
     with StoreClient(given.store, key) as store:
-        if given.kind == "profile":
-            profiling = ProfileTask(given.dataset, given.content_hash, given.workdir)
-            return _done(
-                _Work(
-                    lambda: run_profile(profiling, store, tell),
-                    lambda message: tell_profile_failure(profiling, store, message),
-                    (StoreAwayError,),
-                    (StoreRefusedError, UnprofilableError),
-                ),
-                given.dataset,
-                tell,
-            )
         try:
-            loading = _load_task(given, environ)
+            work = _WORKS[given.job](given, environ, store, tell)
         except ValueError as error:
             tell("failed", error=str(error))
             return NEVER
-        return _done(
-            _Work(
-                lambda: run_load(loading, store, tell),
-                lambda message: tell_load_failure(loading, store, message),
-                (StoreAwayError, SourceAwayError, OSError),
-                (StoreRefusedError, SourceError),
-            ),
-            given.dataset,
-            tell,
-        )
+        return _done(work, tell)
 
 
 @dataclass(frozen=True)
 class _Work:
-    """A Job: what it does, whom it tells in vain, which errors pass by themselves and which do not."""
+    """A Job: what it does, whom it tells in vain and whether again is of use, which errors pass by themselves
+    and which do not, and what its lines are about.
+    """
 
     do: Callable[[], None]
-    tell_failure: Callable[[str], None]
+    tell_failure: Callable[[str, bool], None]
     passing: tuple[type[Exception], ...]
     final: tuple[type[Exception], ...]
+    about: Mapping[str, str]
 
 
-def _done(work: _Work, dataset: str, tell: "Teller") -> int:
+def _done(work: _Work, tell: "Teller") -> int:
     started = time.monotonic()
+    failure = _failure(work)
+    if failure is None:
+        tell("done", **work.about, seconds=round(time.monotonic() - started, 3))
+        return DONE
+    # Here the error is gone, and with it the frames that hold what filled the memory.
+    sentence, again = failure
+    tell("failed", **work.about, error=sentence, again=again)
+    work.tell_failure(sentence, again)
+    return AGAIN if again else NEVER
+
+
+def _failure(work: _Work) -> tuple[str, bool] | None:
+    """Do the work; what went wrong, and whether another attempt is of use."""
     try:
         work.do()
     except work.final as error:
-        tell("failed", dataset=dataset, error=str(error), again=False)
-        work.tell_failure(str(error))
-        return NEVER
+        return str(error), False
     except work.passing as error:
-        tell("failed", dataset=dataset, error=str(error), again=True)
-        work.tell_failure(str(error))
-        return AGAIN
-    tell("done", dataset=dataset, seconds=round(time.monotonic() - started, 3))
-    return DONE
+        return str(error), True
+    except MemoryError:
+        return "the Job ran out of memory: give it a higher limit, or it less to hold", True
+    return None
+
+
+def _profile(given: argparse.Namespace, _: Mapping[str, str], store: StoreClient, tell: "Teller") -> _Work:
+    task = ProfileTask(given.dataset, given.content_hash, given.workdir)
+    return _Work(
+        lambda: run_profile(task, store, tell),
+        lambda message, _: tell_profile_failure(task, store, message),
+        (StoreAwayError,),
+        (StoreRefusedError, UnprofilableError),
+        {"dataset": task.dataset},
+    )
+
+
+def _load(given: argparse.Namespace, environ: Mapping[str, str], store: StoreClient, tell: "Teller") -> _Work:
+    task = _load_task(given, environ)
+    return _Work(
+        lambda: run_load(task, store, tell),
+        lambda message, _: tell_load_failure(task, store, message),
+        (StoreAwayError, SourceAwayError, OSError),
+        (StoreRefusedError, SourceError),
+        {"dataset": task.dataset},
+    )
+
+
+def _train(given: argparse.Namespace, _: Mapping[str, str], store: StoreClient, tell: "Teller") -> _Work:
+    task = TrainTask(given.kind, given.input_hash, given.workdir)
+    return _Work(
+        lambda: _trained(task, store, tell),
+        lambda message, again: tell_training_failure(task, store, message, again=again),
+        (StoreAwayError, OSError),
+        (StoreRefusedError, UntrainableError),
+        {"kind": task.kind, "inputHash": task.input_hash},
+    )
+
+
+def _trained(task: TrainTask, store: StoreClient, tell: "Teller") -> None:
+    known = (StoreAwayError, StoreRefusedError, UntrainableError, OSError, MemoryError)
+    try:
+        run_train(task, store, tell)
+    except known:
+        raise
+    except Exception as error:  # noqa: BLE001 - the edge of the Job; the same rows meet the same fault again
+        traceback.print_tb(error.__traceback__)  # without the error's text, which may hold values of rows
+        raise UntrainableError(
+            f"a fault in the training ({type(error).__name__}): the Job's log tells more"
+        ) from None
+
+
+_WORKS: Final[Mapping[str, Callable[..., _Work]]] = {
+    "profile": _profile,
+    "reference": _load,
+    "train": _train,
+}
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("--store", required=True, help="URL of the cell's store")
+    train.add_argument("--kind", required=True, help="anomaly, loss, bias or hotspots")
+    train.add_argument("--input-hash", required=True, help="hash of what the store wants trained")
+    train.add_argument("--workdir", type=Path, help="folder for the rows while they are worked on")
 
 
 def _add_reference(reference: argparse.ArgumentParser) -> None:

@@ -19,6 +19,8 @@ Answer = TypeVar("Answer")
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _LONG = httpx.Timeout(1800.0, connect=10.0)
 _PIECE = 1 << 20
+_ARROW_END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+"""Ends an Arrow IPC stream: a continuation mark and a length of nothing."""
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -87,9 +89,9 @@ class StoreClient:
             raise
         return True
 
-    def put(self, path: str, content: bytes) -> Any:
-        """Put JSON bytes; the answer. Raises StoreRefusedError, StoreAwayError."""
-        headers = {"Content-Type": "application/json"}
+    def put(self, path: str, content: bytes, kind: str = "application/json") -> Any:
+        """Put bytes; the answer. Raises StoreRefusedError, StoreAwayError."""
+        headers = {"Content-Type": kind}
         return self._again(lambda: _good(self._http.put(path, content=content, headers=headers)).json())
 
     def post(self, path: str) -> Any:
@@ -124,6 +126,21 @@ class StoreClient:
                 out.write(piece)
         if seen != size or digest.hexdigest() != sha256:
             raise httpx.ReadError(f"{path} arrived with {seen} bytes or another hash than the store stated")
+
+    def fetch_arrow(self, path: str, into: Path) -> None:
+        """Stream an Arrow IPC stream to the disk. Raises as `get`; one that broke off is fetched again."""
+        self._again(lambda: self._fetch_arrow(path, into))
+
+    def _fetch_arrow(self, path: str, into: Path) -> None:
+        last = b""
+        with self._http.stream("GET", path, timeout=_LONG) as response, into.open("wb") as out:
+            if response.status_code >= 400:
+                response.read()
+            for piece in _good(response).iter_bytes(_PIECE):
+                out.write(piece)
+                last = (last + piece)[-len(_ARROW_END) :]
+        if last != _ARROW_END:
+            raise httpx.ReadError(f"{path} broke off before its end")
 
     def _again(self, request: Callable[[], Answer]) -> Answer:
         last = ""
