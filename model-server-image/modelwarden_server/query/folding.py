@@ -24,7 +24,7 @@ from modelwarden_server.analysis.rebin import rebin_slices
 from modelwarden_server.query.batch_counts import BatchCounts
 from modelwarden_server.query.executor import Executor, ThreadExecutor
 from modelwarden_server.query.generation import Generation
-from modelwarden_server.query.labelling import Labelling, LabelSources, SliceIndex, by_version
+from modelwarden_server.query.labelling import LabelCells, Labelling, LabelSources, SliceIndex, by_version
 from modelwarden_server.query.sealing import Sealed, SealedFile
 from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
@@ -337,7 +337,9 @@ class Folder:
             committed = table.labelled
             if committed[1] > self._labels.truth.version:
                 log.warning("labels in the partials reach further than their table")
-            generation.labelling = Labelling(generation.space, self._labels, self._slices, folder, committed)
+            generation.labelling = Labelling(
+                LabelCells(generation.space), self._labels, self._slices, folder, committed
+            )
         if self._by_batch and profile is not None and labelled:
             generation.batches = BatchCounts(table.folder, generation.space, self._table, TIMES)
         return generation
