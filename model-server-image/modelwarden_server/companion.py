@@ -1,21 +1,22 @@
-"""What an operator does for a cell, done for a cell on a laptop: datasets declared, files sent, Jobs run.
+"""What an operator does for a cell, done for a cell on a laptop: datasets declared, files sent, Jobs run,
+trainings too.
 
 A client of the cell's own doors, nothing more: whatever works here works on a cluster. Must not touch the
 cell's files.
 """
 
 import asyncio
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from modelwarden.resources.keys import job_key
+from modelwarden.resources.enrichment import Enrichment
+from modelwarden.resources.enrichment_settings import counting
 from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport, StatusReport
+from modelwarden_server.childjobs import ChildJobs, Trainings
 
 PURPOSE = "profile"
 POLL_SECONDS = 0.5
@@ -25,7 +26,10 @@ Tell = Callable[[str], None]
 
 @dataclass
 class Companion:
-    """Attends to one cell until it is cancelled. `tell` is given a sentence at each change."""
+    """Attends to one cell until it is cancelled. `tell` is given a sentence at each change.
+
+    `enrichments` are only told about: their settings come with the cell's.
+    """
 
     url: str
     key: str
@@ -33,8 +37,13 @@ class Companion:
     datasets: tuple[ReferenceDataset, ...]
     files: Sequence[Path]
     tell: Tell
+    enrichments: tuple[Enrichment, ...] = ()
     _jobs: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._children = ChildJobs(self.url, self.key)
+        self._trainings = Trainings(self._children, self.tell)
 
     async def attend(self) -> None:
         """Declare, upload, close, profile, and tell; for ever."""
@@ -42,6 +51,7 @@ class Companion:
         async with httpx.AsyncClient(base_url=self.url, headers=headers, timeout=600) as client:
             await self._ready(client)
             await self._declare(client)
+            self._tell_of_enrichments()
             if self.files:
                 await self._upload(client)
             while True:
@@ -102,6 +112,16 @@ class Companion:
         sentence = _error(answer) if answer.is_error else f"{rows} rows sent and closed"
         self.tell(f"reference {names[0]}: {sentence}")
 
+    def _tell_of_enrichments(self) -> None:
+        chosen = counting(self.enrichments)
+        for enrichment in self.enrichments:
+            name, kind = enrichment.metadata.name, enrichment.spec.type
+            counted = chosen[kind]
+            if counted is not enrichment:
+                self.tell(f"enrichment {name} does nothing: {counted.metadata.name} is of the same type")
+            elif kind == "Explainability":
+                self.tell(f"enrichment {name} does nothing: there are no explanations here yet")
+
     def _look(self, report: StatusReport) -> None:
         for entry in report.reference:
             if entry.state == "closed" and entry.content_hash and entry.content_hash not in self._jobs:
@@ -110,6 +130,7 @@ class Companion:
             if entry.state in ("profiled", "failed"):
                 tail = f": {entry.message}" if entry.message else ""
                 self._once(entry.name, f"reference {entry.name}: {entry.state}, {entry.records} rows{tail}")
+        self._trainings.look(report.enrichments)
         if report.settings_error:
             self._once("settings", f"the change was not taken: {report.settings_error}")
         if report.reason:
@@ -124,26 +145,10 @@ class Companion:
     async def _profile(self, entry: ReferenceReport) -> None:
         """The profile Job, in a process of its own, with the key that a cluster's Job would have."""
         assert entry.content_hash is not None
-        command = [sys.executable, "-m", "modelwarden_server", "job", PURPOSE]
-        command += ["--store", self.url, "--dataset", entry.name, "--content-hash", entry.content_hash]
-        key = job_key(self.key, PURPOSE, entry.content_hash)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=os.environ | {"MODELWARDEN_JOB_KEY": key},
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            _, errors = await process.communicate()
-        except asyncio.CancelledError:
-            process.kill()
-            await process.wait()
-            raise
-        if process.returncode:
-            last = errors.decode(errors="replace").strip().splitlines()[-1:]
-            self.tell(
-                f"reference {entry.name}: the profile Job ended with {process.returncode} {' '.join(last)}"
-            )
+        arguments = ["--dataset", entry.name, "--content-hash", entry.content_hash]
+        ended = await self._children.run(PURPOSE, entry.content_hash, arguments)
+        if ended.code:
+            self.tell(f"reference {entry.name}: the profile Job ended with {ended.code} {ended.last}")
 
     def _once(self, about: str, sentence: str) -> None:
         if self._told.get(about) != sentence:

@@ -91,7 +91,13 @@ async def _run(local: LocalModel, options: _Options, console: Console) -> int:
         url = f"http://{options.address.host}:{options.address.port}"
         _greet(console, cell, url, data)
         companion = Companion(
-            url, key, cell.identity.model_id, local.datasets, options.files, lambda s: console.print(f"  {s}")
+            url,
+            key,
+            cell.identity.model_id,
+            local.datasets,
+            options.files,
+            lambda sentence: console.print(f"  {sentence}"),
+            local.enrichments,
         )
         inferences = furnish(cell)
         tasks = [

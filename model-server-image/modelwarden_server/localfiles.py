@@ -1,4 +1,4 @@
-"""A folder of YAML as a cell sees it: one model, its reference datasets, all from the files of a cluster.
+"""A folder of YAML as a cell sees it: one model, its datasets and enrichments, from the files of a cluster.
 
 Must not run anything. Every problem names the file, the object and the field.
 """
@@ -10,6 +10,9 @@ from typing import Any
 import yaml
 
 from modelwarden.resources.cell import CellIdentity, CellSettings, identity_of, settings_of
+from modelwarden.resources.enrichment import Enrichment
+from modelwarden.resources.enrichment import parse as parse_enrichment
+from modelwarden.resources.enrichment_settings import enrichment_settings
 from modelwarden.resources.kind import InvalidResource
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.monitoredmodel import parse as parse_model
@@ -29,6 +32,7 @@ class LocalModel:
     model: MonitoredModel
     datasets: tuple[ReferenceDataset, ...]
     files: tuple[Path, ...]
+    enrichments: tuple[Enrichment, ...] = ()
 
     @property
     def name(self) -> str:
@@ -44,7 +48,7 @@ class LocalModel:
 
     def settings(self) -> CellSettings:
         """The cell's settings."""
-        return settings_of(self.model)
+        return settings_of(self.model, enrichments=enrichment_settings(self.enrichments))
 
 
 def read_folder(folder: Path, wanted: str | None) -> LocalModel:
@@ -54,6 +58,7 @@ def read_folder(folder: Path, wanted: str | None) -> LocalModel:
         raise FolderError(f"{folder} has no YAML files: put a MonitoredModel there")
     models: dict[str, MonitoredModel] = {}
     datasets: list[ReferenceDataset] = []
+    enrichments: list[Enrichment] = []
     for path in files:
         for body in _documents(path):
             try:
@@ -63,11 +68,14 @@ def read_folder(folder: Path, wanted: str | None) -> LocalModel:
                         models[model.metadata.name] = model
                     case "ReferenceDataset":
                         datasets.append(parse_dataset(body, strict=True))
+                    case "Enrichment":
+                        enrichments.append(parse_enrichment(body, strict=True))
             except InvalidResource as error:
                 raise FolderError(f"{path}: {error}") from error
     model = _chosen(models, wanted, folder)
     own = tuple(d for d in datasets if d.spec.model_ref.name == model.metadata.name)
-    return LocalModel(model, own, files)
+    enriching = tuple(e for e in enrichments if e.spec.model_ref.name == model.metadata.name)
+    return LocalModel(model, own, files, enriching)
 
 
 def _chosen(models: dict[str, MonitoredModel], wanted: str | None, folder: Path) -> MonitoredModel:
