@@ -34,7 +34,7 @@ def optimization_index(constraint: Constraint, curves: Mapping[str, Curve]) -> i
         shared = np.min([one.y for one in curves.values()], axis=0)
         x = np.arange(POINTS) / (POINTS - 1)
         return int(np.argmin(x**2 + (1 - shared) ** 2))
-    return int(np.argmax(np.sum([one.correct for one in curves.values()], axis=0)))
+    return int(np.argmax(np.sum([one.gains for one in curves.values()], axis=0)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,14 +49,27 @@ _LABELS: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One group's points, all (1001,). `choices` are places in CHOICES; `correct` counts labelled rows that
-    are decided rightly there.
+    """A group's points, arrays of (1001,), in whole numbers: `choices` are places in CHOICES, y is `gains` of
+    `gains_whole` rows, and the rate that is really attained `selected` of `selected_whole`.
     """
 
     choices: Integers
-    y: Floats
-    attained: Floats
-    correct: Integers
+    gains: Integers
+    gains_whole: int
+    selected: Integers
+    selected_whole: int
+
+    @property
+    def y(self) -> Floats:
+        """See the module's table."""
+        found: Floats = self.gains / self.gains_whole
+        return found
+
+    @property
+    def attained(self) -> Floats:
+        """The rate at each point: x, as near as thresholds come."""
+        found: Floats = self.selected / self.selected_whole
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +123,7 @@ def curve(counts: BinaryCounts, constraint: Constraint) -> Curve:
     gain = reached.positives if odds else reached.correct
     choices = _nearest(of, gain)
     whole = int(reached.positives[0]) if odds else counts.labelled
-    return Curve(choices, gain[choices] / whole, of[choices] / int(of[0]), reached.correct[choices])
+    return Curve(choices, gain[choices], whole, of[choices], int(of[0]))
 
 
 def _nearest(of: Integers, gain: Integers) -> Integers:
