@@ -59,6 +59,7 @@ def furnish(cell: Cell) -> Rooms:
         await files.settle()
 
     batches = BatchRoom(cell, settle, lambda: references.datasets().all())
+    answers.judge_batches(batches.closed)
     files = FileRoom(cell, images, labels, batches.shut)
     inferences.shut = batches.shut
     forget = ForgetRoom(cell, images.images)

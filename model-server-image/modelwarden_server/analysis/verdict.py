@@ -101,6 +101,8 @@ class WindowJudge:
 
     profile: ReferenceProfile
     space: CodeSpace
+    not_kept: frozenset[str] = frozenset()
+    """Attributes whose values are not kept: nothing is said of them, not that all of them are missing."""
     _judge: Judge = field(default_factory=Judge)
 
     def judge(self, totals: Integers, rule: DriftRule) -> WindowVerdict:
@@ -121,7 +123,7 @@ class WindowJudge:
         found = {}
         for profile in (*self.space.columns, *self.space.labels):
             layout = verdict_buckets(profile)
-            if layout is not None:
+            if layout is not None and profile.column.name not in self.not_kept:
                 base = layout.counts(np.array(profile.counts))
                 found[profile.column.name] = _Watched(profile, layout, base)
         return found
@@ -187,6 +189,8 @@ class WindowJudge:
         asked = []
         for profile in self.space.columns:
             name = profile.column.name
+            if name in self.not_kept:
+                continue
             watched = self._watched.get(name)
             base = np.array(profile.counts, dtype=np.float64)
             if watched is not None:
@@ -198,6 +202,8 @@ class WindowJudge:
         level = CHANCE_OF_PAIRS / max(1, len(self.space.pairs))
         found = []
         for place, (pair, matched) in enumerate(zip(self.space.pairs, window.pairs, strict=True)):
+            if {pair.one, pair.other} & self.not_kept:
+                continue
             target = self.space.pair_of(place, window.totals).astype(np.float64) * matched.counted
             one = pair_change(pair, matched.base, target)
             if one is not None:

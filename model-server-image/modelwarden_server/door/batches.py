@@ -83,6 +83,10 @@ class BatchRoom:
         if self._batches is not None:
             self._batches.keep()
 
+    def closed(self, most: int) -> Sequence[Batch]:
+        """The batches that were closed last, newest first."""
+        return () if self._batches is None else self._batches.closed(most)
+
     def shut(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of these batches that take no more rows."""
         return frozenset() if self._batches is None else self._batches.shut(ids)

@@ -47,6 +47,10 @@ class Sources:
     reference: Files | None
     labels: Files | None = None
     model: QueriedModel = field(default_factory=lambda: QueriedModel(()))
+    not_kept: frozenset[str] = frozenset()
+    """Attributes whose values are masked or dropped."""
+    unique: frozenset[str] = frozenset()
+    """Attributes whose values are declared never to repeat."""
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,9 @@ class QueryDoor:
     def _quality(self, _request: Request, body: bytes) -> bytes:
         sources = self.drift_sources()
         query = parse_quality_query(body, sources.columns.keys())
-        return msgspec.json.encode(quality_answer(query, sources, self.minimum_rows(), self._deadline()))
+        return msgspec.json.encode(
+            quality_answer(query, sources, self.minimum_rows(), self._deadline(), self.engine)
+        )
 
     def _distributions(self, _request: Request, body: bytes) -> bytes:
         return msgspec.json.encode(distributions(body, self.drift_sources(), self._deadline()))

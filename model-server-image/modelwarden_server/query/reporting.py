@@ -33,6 +33,7 @@ class Window:
     end: datetime
     rows: int
     state: WindowState
+    batch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def drift_report(
     return DriftReport(
         window_start=window.start,
         window_end=window.end,
+        batch_id=window.batch,
         rows=window.rows,
         metric=metric,
         state=window.state.value,
@@ -127,6 +129,7 @@ def quality_report(
     return DataQualityReport(
         window_start=window.start,
         window_end=window.end,
+        batch_id=window.batch,
         rows=window.rows,
         values=values,
         repeats=None if repeats is None else RepeatQuality(share=repeats.share, raised=repeats.raised),

@@ -27,9 +27,11 @@ from modelwarden_server.query.questions import Questions
 from modelwarden_server.query.scan import Files
 from modelwarden_server.query.series import DriftCollector, query_seconds
 from modelwarden_server.query.sql.model import QueriedModel
-from modelwarden_server.query.status import DriftWatch, Verdicts
+from modelwarden_server.query.status import DriftWatch, Rules, Verdicts
 from modelwarden_server.query.window_series import WindowCollector
+from modelwarden_server.query.windows import HISTORY
 from modelwarden_server.store.artefacts import ArtefactStore
+from modelwarden_server.store.batches import Batch
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.reference import ReferenceStore
@@ -95,6 +97,7 @@ class AnswerRoom:
         self._chosen: ChosenProfile | None = None
         self._folder: Folder | None = None
         self._watch = DriftWatch()
+        self._closed: Callable[[int], Sequence[Batch]] = lambda _most: ()
         self.questions = Questions(cell, self._reached, self._reference)
         self.door = QueryDoor(
             cell.identity,
@@ -104,6 +107,7 @@ class AnswerRoom:
             minimum_rows=lambda: cell.settings.current.monitoring.minimum_rows,
         )
         self._columns = {c.name: c for c in columns_of(cell.identity.attributes)}
+        self._unique = frozenset(a.name for a in cell.identity.attributes if a.is_unique and not a.implicit)
         self._stored = frozenset(column.name for column in cell.schema.data)
         cell.metrics.registry.register(DriftCollector(self._drift))
         cell.metrics.registry.register(WindowCollector(self._drift, self._quality, self._coverage))
@@ -111,6 +115,10 @@ class AnswerRoom:
     def compare_with(self, keeper: ReferenceKeeper) -> None:
         """Say where reference datasets are. Before the cell starts."""
         self._chosen = ChosenProfile(keeper, lambda: self._cell.settings.current)
+
+    def judge_batches(self, closed: Callable[[int], Sequence[Batch]]) -> None:
+        """Say which batches were closed last, newest first, at most so many. Before the cell starts."""
+        self._closed = closed
 
     def reference_changed(self) -> None:
         """A dataset got its profile."""
@@ -189,7 +197,8 @@ class AnswerRoom:
 
     def _verdicts(self) -> Verdicts | None:
         live = self._folder.live if self._folder is not None else None
-        return self._watch.verdicts(live, self._cell.settings.current.monitoring)
+        closed = self._closed(HISTORY + 1) if self._cell.identity.is_batch else None
+        return self._watch.verdicts(live, Rules.of(self._cell.settings.current), closed)
 
     def _sources(self) -> Sources:
         """What there is to ask, with all rows that were acknowledged before (within a bounded time)."""
@@ -212,6 +221,8 @@ class AnswerRoom:
             labels=self._labels(),
             model=QueriedModel.of(self._cell.identity, self._cell.settings.current.classifier_threshold),
             reference=None if dataset is None else self._reference_files(chosen, dataset),
+            not_kept=Rules.of(self._cell.settings.current).not_kept,
+            unique=self._unique,
         )
 
     def _labels(self) -> Files:

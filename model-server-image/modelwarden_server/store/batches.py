@@ -148,6 +148,11 @@ class Batches:
             names = {*self._counts.batches, *self._closed}
             return tuple(sorted(map(self._batch, names), key=lambda b: (b.created_at, b.id)))
 
+    def closed(self, most: int) -> tuple[Batch, ...]:
+        """The batches that were closed last, newest first."""
+        with self._lock:
+            return tuple(self._batch(name) for name in list(self._closed)[: -most - 1 : -1])
+
     def get(self, name: str) -> Batch:
         """One batch. Raises UnknownBatchError."""
         with self._lock:

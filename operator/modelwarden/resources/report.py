@@ -127,6 +127,8 @@ class DriftReport(Report):
 
     window_start: datetime
     window_end: datetime
+    batch_id: str | None = None
+    """Of a batch model the window is the batch closed last: from its first row to its end."""
     rows: int
     metric: str
     state: DriftState
@@ -184,6 +186,7 @@ class DataQualityReport(Report):
 
     window_start: datetime
     window_end: datetime
+    batch_id: str | None = None
     rows: int
     values: tuple[ValueQuality, ...] = ()
     repeats: RepeatQuality | None = None
@@ -262,6 +265,8 @@ class StatusReport(Report):
     version: str = ""
     started_at: datetime | None = None
     settings_generation: int = 0
+    settings_hash: str | None = None
+    """The first hex digits of the SHA-256 of the settings in force, as they were given. None: not known."""
     settings_error: str | None = None
     ready: bool = False
     phase: Phase = "Recovering"

@@ -1,12 +1,16 @@
 """Batches of a batch model are slices of their own: exact, once, across restarts and references."""
 
 import contextlib
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from query_rooms import DAY, Profiles, inferences, open_query_rooms, people, profile_of, until
+from query_rooms import DAY, MONITORING, Profiles, inferences, open_query_rooms, people, profile_of, until
 
 from modelwarden_server.query.folding import Pace
+from modelwarden_server.query.status import DriftWatch, Rules
+from modelwarden_server.store.batches import Batch
 
 REFERENCES = {"a" * 64: profile_of(people(3000)), "b" * 64: profile_of(people(3000, seed=8))}
 SOON = Pace(persist_seconds=0.01, compact_files=2)
@@ -58,10 +62,42 @@ def test_names_that_were_lost_make_the_counts_be_made_anew(tmp_path):
     with opened(tmp_path) as rooms:
         rooms.store(inferences(people(300), np.linspace(0, DAY, 300)))
         _, wanted = by_batch(rooms)
-    for file in tmp_path.glob("tables/partials/*/*/batches/names.json"):
-        file.unlink()
+    (lost,) = tmp_path.rglob("batches/names.json")
+    lost.unlink()
     with opened(tmp_path) as rooms:
         way, found = by_batch(rooms)
         assert (way, len(found)) == ("partials", 4)
         assert found == pytest.approx(wanted)
         assert rooms.folder_of_partials.live.batches.totals("b9").sum() == 0
+
+
+def test_the_status_judges_the_batch_that_was_closed_last(tmp_path):
+    with opened(tmp_path) as rooms:
+        for n in range(5):
+            data = people(800, seed=50 + n, older=25.0 if n == 4 else 0.0)
+            rows = inferences(data, np.full(800, 400 * DAY * (5 - n)), first_id=1000 * n)
+            place = rows.column_names.index("batch_id")
+            rooms.store(rows.set_column(place, rows.schema.field(place), pa.array([f"run-{n}"] * 800)))
+        assert rooms.folder_of_partials.reach(20)
+        closed = [batch(f"run-{n}", n) for n in (4, 3, 2, 1, 0)]
+        watch, rules = (
+            DriftWatch(clock=lambda: 0.0),
+            Rules(MONITORING.model_copy(update={"drift_threshold": None})),
+        )
+        live = rooms.folder_of_partials.live
+        assert watch.verdicts(live, rules, []) is None
+        calm = watch.verdicts(live, rules, closed[1:])
+        assert (calm.drift.batch_id, calm.quality.batch_id, calm.drift.rows) == ("run-3", "run-3", 800)
+        assert (calm.drift.drifted, calm.quality.raised, calm.quality.volume.least is None) == (0, 0, False)
+        found = watch.verdicts(live, rules, closed)
+        assert (found.drift.batch_id, found.drift.window_start, found.drift.window_end) == (
+            "run-4",
+            closed[0].created_at,
+            closed[0].closed_at,
+        )
+        assert [(f.name, f.persistent) for f in found.drift.features if f.drifted] == [("age", False)]
+
+
+def batch(name: str, day: int) -> Batch:
+    opened_at = datetime(2026, 5, 1 + day, tzinfo=UTC)
+    return Batch(name, 800, opened_at, opened_at, 800, opened_at + timedelta(hours=2))

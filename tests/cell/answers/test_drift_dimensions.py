@@ -1,6 +1,7 @@
 """Drift by group, class and label, thresholds, the table of buckets, quality and distributions, by hand."""
 
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import msgspec
@@ -152,13 +153,13 @@ def test_buckets_of_categories_have_their_names(filled):
 
 @pytest.mark.parametrize("rollup", [None, "month"])
 @pytest.mark.parametrize("grouped", [False, True])
-def test_data_quality_of_any_window_and_segment(filled, rollup, grouped):
+def test_data_quality_of_any_window_and_segment(filled, engine, rollup, grouped):
     body = {"properties": ["income", "age"], "rollup": rollup}
     if grouped:
         body["group_by"] = [{"property": "town"}]
     sources = filled.sources()
     query = parse_quality_query(msgspec.json.encode(body), sources.columns.keys())
-    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 30))
+    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 30), engine)
     assert found["computed_from"] == ("rows" if grouped else "partials")
     frame = filled.frame.assign(month=filled.frame.inference_timestamp.dt.strftime("%Y-%m-01T00:00:00Z"))
     for row in found["query_result"]:
@@ -168,6 +169,39 @@ def test_data_quality_of_any_window_and_segment(filled, rollup, grouped):
         assert row["income"]["missing"]["raised"]
         assert row["income"]["missing"]["reference_share"] == 0
         assert not row["age"]["missing"]["raised"]
+
+
+@pytest.mark.parametrize("rollup", [None, "day", "minute"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_values_that_are_declared_unique_and_repeat_are_counted_as_pandas_does(
+    filled, engine, rollup, grouped
+):
+    names = ["age", "town", "p", "income"]
+    body = {
+        "properties": names,
+        "rollup": rollup,
+        "target": {"source": "inference", "filter": [{"property": "age", "comparator": "lt", "value": 60}]},
+    }
+    if grouped:
+        body["group_by"] = [{"property": "town"}]
+    sources = replace(filled.sources(), unique=frozenset(names), not_kept=frozenset({"income"}))
+    query = parse_quality_query(msgspec.json.encode(body), sources.columns.keys())
+    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 30), engine)
+    assert found["not_kept"] == ["income"]
+    frame = filled.frame[filled.frame.age < 60]
+    form = {"day": "%Y-%m-%dT00:00:00Z", "minute": "%Y-%m-%dT%H:%M:00Z"}.get(rollup or "", "")
+    keys = [frame.inference_timestamp.dt.strftime(form).rename("rollup")] if rollup else []
+    keys += ["town"] if grouped else []
+    wanted = frame.groupby(keys) if keys else [((), frame)]
+    got = {tuple(row[k] for k in ("rollup", "town") if isinstance(row.get(k), str)): row
+           for row in found["query_result"]}  # fmt: skip
+    for key, part in wanted:
+        for name in ("age", "p"):
+            repeated = int(part[name].notna().sum() - part[name].nunique())
+            answered = got[key][name]["repeatedValue"]
+            assert (answered["rows"], answered["raised"]) == (repeated, repeated > 0), (key, name)
+        assert "income" not in got[key]
+    assert len(got) == (len(wanted) if keys else 1)
 
 
 def test_distributions_count_and_average_by_bins_of_equal_width(filled):

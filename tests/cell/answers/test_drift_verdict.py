@@ -2,23 +2,26 @@
 
 from datetime import timedelta
 
+import census_like
 import numpy as np
 import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from query_rooms import DAY, MONITORING, NOON, inferences, people
 
+from modelwarden.resources.attributes import Sensitivity
 from modelwarden.resources.monitoring import DriftMetric
 from modelwarden.resources.report import DriftReport, FeatureDrift
 from modelwarden_server.query.series import MAX_FEATURES, DriftCollector, shown_features
-from modelwarden_server.query.status import DriftWatch
+from modelwarden_server.query.status import DriftWatch, Rules
 
 REFERENCE = people(6000, seed=5)
+RULES = Rules(MONITORING)
 
 
 def report(rooms, **settings) -> DriftReport | None:
     rooms.folder_of_partials.reach(10)
-    return DriftWatch().report(rooms.folder_of_partials.live, MONITORING.model_copy(update=settings))
+    return DriftWatch().report(rooms.folder_of_partials.live, Rules(MONITORING.model_copy(update=settings)))
 
 
 def test_there_is_no_verdict_without_rows(rooms):
@@ -100,11 +103,11 @@ def test_a_verdict_is_computed_anew_when_rows_or_settings_change_only(rooms):
     rooms.store(inferences(people(1000), np.linspace(0, DAY - 300, 1000)))
     assert rooms.folder_of_partials.reach(10)
     watch, live = DriftWatch(clock=lambda: 0.0), rooms.folder_of_partials.live
-    first = watch.report(live, MONITORING)
-    assert watch.report(live, MONITORING) is first
-    assert watch.report(live, MONITORING.model_copy(update={"drift_threshold": 0.1})) is not first
+    first = watch.report(live, RULES)
+    assert watch.report(live, RULES) is first
+    assert watch.report(live, Rules(MONITORING.model_copy(update={"drift_threshold": 0.1}))) is not first
     rooms.store(inferences(people(10), np.full(10, DAY - 1.0), first_id=5000))
-    assert watch.report(live, MONITORING).rows == 1010
+    assert watch.report(live, RULES).rows == 1010
 
 
 def test_while_rows_stream_in_a_slow_verdict_is_not_computed_all_the_time(rooms):
@@ -115,7 +118,7 @@ def test_while_rows_stream_in_a_slow_verdict_is_not_computed_all_the_time(rooms)
     for n in range(4):
         rooms.store(inferences(people(10), np.full(10, float(n)), first_id=n * 10))
         assert rooms.folder_of_partials.reach(10)
-        seen.append(watch.report(live, MONITORING).rows)
+        seen.append(watch.report(live, RULES).rows)
     assert seen == [10, 10, 10, 40]
 
 
@@ -152,10 +155,11 @@ def test_of_too_many_features_predictions_and_the_worst_are_shown():
     assert [f.name for f in shown[:3]] == ["p", "x199", "x198"]
 
 
-def quality(rooms, **settings):
+def quality(rooms, not_kept=(), **settings):
     rooms.folder_of_partials.reach(10)
     found = DriftWatch().verdicts(
-        rooms.folder_of_partials.live, MONITORING.model_copy(update={"drift_threshold": None} | settings)
+        rooms.folder_of_partials.live,
+        Rules(MONITORING.model_copy(update={"drift_threshold": None} | settings), frozenset(not_kept)),
     )
     return found.quality
 
@@ -249,3 +253,23 @@ def test_a_weekend_that_the_reference_covers_is_no_drift(rooms):
         inferences(people(1000, seed=79, older=25), np.linspace(2 * DAY, 3 * DAY - 300, 1000), first_id=9000)
     )
     assert [f.name for f in report(rooms, drift_threshold=None).features if f.drifted] == ["age"]
+
+
+def test_nothing_is_said_of_values_that_are_not_kept(rooms):
+    rooms.compare_with(REFERENCE)
+    masked = pa.array([None] * 600, pa.float64())
+    days_of(rooms, range(3), income=masked)
+    assert {v.attribute for v in quality(rooms).values if v.raised} == {"income"}
+    found = quality(rooms, not_kept=["income"])
+    assert (found.raised, [v for v in found.values if v.attribute == "income"]) == (0, [])
+    rules = Rules(MONITORING.model_copy(update={"drift_threshold": None}), frozenset({"income"}))
+    drift = DriftWatch().report(rooms.folder_of_partials.live, rules)
+    assert "income" not in {f.name for f in drift.features}
+    assert (drift.drifted, drift.broken) == (0, 0)
+
+
+def test_masked_and_dropped_values_are_not_kept_and_hashed_ones_are():
+    settings = census_like.settings().model_copy(
+        update={"sensitivity": {"a": Sensitivity.MASK, "b": Sensitivity.DROP, "c": Sensitivity.HASH}}
+    )
+    assert Rules.of(settings).not_kept == {"a", "b"}

@@ -11,7 +11,7 @@ FULL = {
     "modelId": "m",
     "version": "0.1.0",
     "startedAt": "2026-01-01T00:00:00Z",
-    "settingsGeneration": 4,
+    "settingsGeneration": 4, "settingsHash": "0123456789",
     "settingsError": None,
     "ready": True,
     "phase": "Ready",
@@ -35,7 +35,7 @@ FULL = {
     "activeReference": "r",
     "batches": {"open": 1, "closed": 2},
     "drift": {
-        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "rows": 7,
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "batchId": "b", "rows": 7,
         "metric": "PSI", "state": "Ok", "drifted": 1, "checked": 2,
         "features": [
             {
@@ -49,7 +49,7 @@ FULL = {
         "broken": 1, "judged": 2,
     },
     "dataQuality": {
-        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "rows": 7,
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "batchId": "b", "rows": 7,
         "values": [
             {
                 "attribute": "a", "question": "missing", "rows": 3, "share": 0.4, "referenceShare": 0.1,

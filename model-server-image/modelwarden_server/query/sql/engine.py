@@ -9,11 +9,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline, QueryTooLargeError
-from modelwarden_server.query.sql.reading import TableRows
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,6 +37,14 @@ DEFAULT_LIMITS = EngineLimits()
 Encode = Callable[[tuple[Any, ...]], bytes]
 
 
+class Readable(Protocol):
+    """Rows that DuckDB reads, maybe more than once. `failed` keeps why reading ended early, if it did."""
+
+    failed: Exception | None
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
 @dataclass(frozen=True)
 class Found:
     """Rows of an answer as they are sent; `more` says that there would be others."""
@@ -59,7 +66,7 @@ class Engine:
         self,
         sql: str,
         values: Sequence[object],
-        tables: Mapping[str, TableRows],
+        tables: Mapping[str, Readable],
         deadline: Deadline,
         encode: Encode,
     ) -> Found:
