@@ -7,15 +7,27 @@ from typing import Any
 from model_factory import monitored_model
 
 from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.jobs import Workplace
 from modelwarden.reconcile.monitoredmodel.decide import Plan, decide
 from modelwarden.reconcile.monitoredmodel.world import World, child_id
 from modelwarden.resources.identity import model_id
+from modelwarden.resources.keys import cell_key
 from modelwarden.resources.monitoredmodel import parse
+from modelwarden.resources.pod import PodSpec
 from modelwarden.resources.report import StatusReport
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 INSTALL = Install(namespace="mw", secret=b"s" * 32, cell_image="modelwarden/model-server:1")
 ID = model_id("shop", "census")
+PLACE = Workplace(
+    namespace="shop",
+    model="census",
+    store_url="http://census.shop.svc:8080",
+    image="i",
+    pull_policy="IfNotPresent",
+    pod=PodSpec(),
+    cell_key=cell_key(b"s" * 32, "shop", "census", 0),
+)
 
 
 def live_model(

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from modelwarden.resources.cell import CellIdentity, CellSettings
+from modelwarden.resources import cell
+from modelwarden.resources.cell import CellIdentity, CellSettings, short_hash
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 1.0
@@ -26,12 +27,16 @@ class ConfigurationError(ValueError):
 
 def read_identity(path: Path) -> CellIdentity:
     """The cell's identity. Raises ConfigurationError."""
-    return _parsed(path, CellIdentity.model_validate_json)
+    return _parsed(path, cell.read_identity)
 
 
-def read_settings(path: Path) -> CellSettings:
-    """The cell's settings. Raises ConfigurationError."""
-    return _parsed(path, CellSettings.model_validate_json)
+def read_settings(path: Path) -> tuple[CellSettings, str]:
+    """The cell's settings, and the hash by which their writer knows them. Raises ConfigurationError."""
+
+    def parse(content: bytes) -> tuple[CellSettings, str]:
+        return cell.read_settings(content), short_hash(content)
+
+    return _parsed(path, parse)
 
 
 def read_key(path: Path) -> str:
@@ -67,12 +72,15 @@ class SettingsHolder:
     settings_file: Path | None = None
     key_file: Path | None = None
     error: str | None = None
+    hash: str | None = None
+    """Of the settings file that was taken last; whoever wrote it knows by this that it has been."""
     _seen: dict[Path, tuple[int, ...]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, settings_file: Path, key_file: Path) -> "SettingsHolder":
         """Read both files. Raises ConfigurationError."""
-        return cls(read_settings(settings_file), read_key(key_file), settings_file, key_file)
+        settings, digest = read_settings(settings_file)
+        return cls(settings, read_key(key_file), settings_file, key_file, hash=digest)
 
     def poll(self) -> None:
         """Read what changed. Never raises: what is wrong goes into `error` and the log."""
@@ -95,10 +103,11 @@ class SettingsHolder:
         self.error = text
 
     def _take_settings(self, path: Path) -> None:
-        settings = read_settings(path)
+        settings, digest = read_settings(path)
         if settings != self.current:
             self.current = settings
             log.info("settings of generation %d are in force", settings.generation)
+        self.hash = digest
 
     def _take_key(self, path: Path) -> None:
         self.key = read_key(path)

@@ -137,6 +137,7 @@ class _Operator:
             pull_policy=settings.cell_image_pull_policy,
             ingress_namespaces=settings.ingress_namespaces,
             store_resources=settings.store_resources,
+            training_resources=settings.training_resources,
             pod_defaults=settings.pod_defaults,
         )
         rhythm = Rhythm(settings.poll_interval, settings.data_facts_interval, settings.delete_deadline)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from modelwarden.reconcile.collaborators import DEFAULT_STORE_RESOURCES
+from modelwarden.reconcile.collaborators import DEFAULT_JOB_RESOURCES, DEFAULT_STORE_RESOURCES
 from modelwarden.reconcile.ports import Key
 from modelwarden.resources.pod import PodSpec, Resources
 
@@ -41,6 +41,9 @@ class OperatorSettings(BaseSettings):
 
     store_resources: Resources = Field(
         DEFAULT_STORE_RESOURCES, description="JSON; for stores whose model names none"
+    )
+    training_resources: Resources = Field(
+        DEFAULT_JOB_RESOURCES, description="JSON; under every model's spec.training.resources"
     )
     pod_defaults: PodSpec = Field(PodSpec(), description="JSON; under every model's spec.pod")
 

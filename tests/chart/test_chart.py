@@ -3,6 +3,7 @@
 import json
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import pytest
 import yaml
 from chart_install import CHART, helm, kubectl, rendered
 from kubernetes_schemas import write_schemas
-from model_worlds import INSTALL, world
+from model_worlds import INSTALL, PLACE, world
 from operator_process import ROOT
 
+from modelwarden.reconcile.jobs import Workplace, job_of
+from modelwarden.reconcile.monitoredmodel.build.training import TrainingOrder, training_plan
 from modelwarden.reconcile.monitoredmodel.decide import decide
-from modelwarden.reconcile.referencedataset.build import ProfileOrder, build_job
+from modelwarden.reconcile.referencedataset.build import profile_plan
 from modelwarden.resources.pod import PodSpec
 from modelwarden.settings import OperatorSettings
 from testbed.apiserver import ApiServer
@@ -94,12 +97,8 @@ def test_the_objects_of_a_cell_hold_no_unknown_field(schemas: str, tmp_path: Pat
         "caBundleRef": {"name": "ca"},
         "labels": {"team": "x"},
     }
-    order = ProfileOrder(
-        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash="ab" * 32,
-        store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent",
-        pod=PodSpec.model_validate(pod), cell_key="k",
-    )  # fmt: skip
-    _conform([*decide(world(pod=pod), INSTALL).intents, build_job(order)], schemas, tmp_path)
+    place = replace(PLACE, pod=PodSpec.model_validate(pod))
+    _conform([*decide(world(pod=pod), INSTALL).intents, *_jobs(place)], schemas, tmp_path)
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.stem)
@@ -108,13 +107,8 @@ def test_the_operator_s_pod_is_admitted_under_the_restricted_policy(api: ApiServ
 
 
 def test_the_pods_of_a_cell_are_admitted_under_the_restricted_policy(api: ApiServer) -> None:
-    order = ProfileOrder(
-        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash="ab" * 32,
-        store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent", pod=PodSpec(),
-        cell_key="k",
-    )  # fmt: skip
     intents = [i for i in decide(world(), INSTALL).intents if i["kind"] == "Deployment"]
-    _admitted(api, [*intents, build_job(order)])
+    _admitted(api, [*intents, *_jobs(PLACE)])
 
 
 def test_a_digest_is_used_instead_of_the_tag_and_the_chart_s_version_without_either() -> None:
@@ -197,6 +191,12 @@ def test_every_value_is_described_by_the_schema_and_nothing_else_is() -> None:
 def test_rendering_twice_gives_the_same() -> None:
     """GitOps renders anew each time: nothing random, no date."""
     assert rendered("mw") == rendered("mw")
+
+
+def _jobs(place: Workplace) -> list[dict[str, Any]]:
+    """A Job of each purpose that a model's object is not needed for."""
+    order = TrainingOrder(place, "m", "anomaly", "ab" * 32, INSTALL.training_resources)
+    return [job_of(profile_plan(place, "train", "d", "ab" * 32)), job_of(training_plan(order))]
 
 
 def _rendered(values: Path) -> list[dict[str, Any]]:

@@ -80,6 +80,7 @@ def report_of(cell: Cell) -> StatusReport:
         "version": __version__,
         "started_at": cell.started_at,
         "settings_generation": cell.settings.current.generation,
+        "settings_hash": cell.settings.hash,
         "settings_error": cell.settings.error,
         "ready": unready is None,
         "phase": str(cell.phase),

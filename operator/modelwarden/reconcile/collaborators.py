@@ -11,6 +11,9 @@ from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
 DEFAULT_STORE_RESOURCES = Resources(
     requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="768Mi")
 )
+DEFAULT_JOB_RESOURCES = Resources(
+    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="2Gi")
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Install:
     pull_policy: str = "IfNotPresent"
     ingress_namespaces: tuple[str, ...] = ()
     store_resources: Resources = DEFAULT_STORE_RESOURCES
+    training_resources: Resources = DEFAULT_JOB_RESOURCES
     pod_defaults: PodSpec = field(default_factory=PodSpec)
 
     def key_of(self, namespace: str, name: str, epoch: int) -> str:

@@ -24,12 +24,16 @@ _UNITS = {"m": Decimal("0.001"), None: Decimal(1)} | {
 _NAMED = ("mountPath", "containerPort", "name")
 
 
+def stamp_of(manifest: Manifest) -> str:
+    """The first hex digits of a manifest's hash."""
+    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def stamped(manifest: Manifest) -> Manifest:
     """A copy of the manifest with its own hash as an annotation."""
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     meta = manifest["metadata"]
-    annotations = meta.get("annotations", {}) | {STAMP: digest}
+    annotations = meta.get("annotations", {}) | {STAMP: stamp_of(manifest)}
     return manifest | {"metadata": meta | {"annotations": annotations}}
 
 

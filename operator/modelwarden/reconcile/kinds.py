@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from modelwarden.reconcile.collaborators import Collaborators
 from modelwarden.reconcile.daemons import Reconciler
-from modelwarden.reconcile.enrichment import ReconcileEnrichment
+from modelwarden.reconcile.enrichment.reconcile import ReconcileEnrichment
 from modelwarden.reconcile.monitoredmodel.reconcile import ReconcileModel
 from modelwarden.reconcile.ports import DATASET, ENRICHMENT, MODEL, Kind
 from modelwarden.reconcile.referencedataset.reconcile import ReconcileDataset
@@ -15,5 +15,5 @@ def reconcilers_of(given: Collaborators) -> Mapping[Kind, Reconciler]:
     return {
         MODEL: ReconcileModel(given),
         DATASET: ReconcileDataset(given),
-        ENRICHMENT: ReconcileEnrichment(given.cluster, given.now),
+        ENRICHMENT: ReconcileEnrichment(given),
     }

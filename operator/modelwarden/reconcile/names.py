@@ -4,17 +4,25 @@ A child carries our own labels and no label of its parent: GitOps tools would ad
 carries theirs.
 """
 
+import hashlib
+
 from modelwarden.resources.meta import GROUP, LABEL_MODEL, LABEL_REFERENCE_DATASET
 
 ANNOTATION_MODEL_ID = f"{GROUP}/model-id"
 ANNOTATION_IDENTITY = f"{GROUP}/identity-hash"
 ANNOTATION_KEY_HASH = f"{GROUP}/key-hash"
+ANNOTATION_INPUT = f"{GROUP}/input-hash"
+ANNOTATION_ROUND = f"{GROUP}/round"
+ANNOTATION_DECLARED = f"{GROUP}/declared"
 LABEL_CONFIG = f"{GROUP}/config"
 LABEL_PURPOSE = f"{GROUP}/purpose"
+LABEL_TRAINS = f"{GROUP}/trains"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 STORE = "store"
 JOB = "job"
+TRAIN = "train"
 CELL_PORT = 8080
+_LONGEST_JOB = 63  # its name is the value of a label on its pods
 
 Labels = dict[str, str]
 
@@ -35,8 +43,9 @@ def data_claim(model: str) -> str:
     return f"{model}-data"
 
 
-def profile_job(dataset: str, input_hash: str) -> str:
-    return f"{dataset}-profile-{input_hash}"
+def profile_job(dataset: str, content_hash: str) -> str:
+    """Named by its input: another content is another Job."""
+    return f"{dataset}-profile-{content_hash[:10]}"
 
 
 def load_job(dataset: str, source_hash: str) -> str:
@@ -50,6 +59,15 @@ def load_policy(dataset: str) -> str:
 def undeclared_profile_job(model: str, input_hash: str) -> str:
     """Short, so that the longest model name still gives a name that a Job may have (63)."""
     return f"{model}-ref-{input_hash[:8]}"
+
+
+def train_job(model: str, kind: str, input_hash: str) -> str:
+    """A name too long for a Job gives up its middle for a hash of the model's name."""
+    rest = f"-{TRAIN}-{kind}-{input_hash[:8]}"
+    if len(model + rest) <= _LONGEST_JOB:
+        return model + rest
+    mark = f"-{hashlib.sha256(model.encode()).hexdigest()[:6]}"
+    return model[: _LONGEST_JOB - len(mark + rest)].rstrip("-") + mark + rest
 
 
 def pod_selector(model: str, component: str = STORE) -> Labels:
@@ -68,6 +86,11 @@ def child_labels(model: str, component: str = STORE) -> Labels:
 def dataset_labels(model: str, dataset: str) -> Labels:
     """The labels of what is made for a reference dataset."""
     return child_labels(model, JOB) | {LABEL_REFERENCE_DATASET: dataset}
+
+
+def training_labels(model: str) -> Labels:
+    """The labels of every training Job of a model, and of its pods."""
+    return child_labels(model, JOB) | {LABEL_PURPOSE: TRAIN}
 
 
 def selecting(labels: Labels) -> str:

@@ -1,8 +1,10 @@
-"""Which other objects must look again when one of ours changes: a model's datasets and enrichments, and back.
+"""Which other objects must look again when one of ours changes: a model's datasets and enrichments, and back;
+and the other enrichments of the model.
 
 Kept from events alone; a wrong entry costs one idle reconcile, never a decision. No I/O.
 """
 
+import json
 from dataclasses import dataclass, field
 
 from modelwarden.reconcile.ports import DATASET, ENRICHMENT, MODEL, Key, Kind, Manifest
@@ -16,11 +18,13 @@ def model_of(live: Manifest) -> str:
 
 
 def face_of(live: Manifest) -> object:
-    """What others see of an object: its generation, whether it is going, and its conditions' statuses."""
-    meta = live["metadata"]
-    conditions = (live.get("status") or {}).get("conditions") or ()
-    states = tuple((condition["type"], condition["status"]) for condition in conditions)
-    return (meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), states)
+    """What others see of an object: its generation, whether it is going, its conditions' statuses, and what a
+    model says of what is trained for it.
+    """
+    meta, status = live["metadata"], live.get("status") or {}
+    states = tuple((condition["type"], condition["status"]) for condition in status.get("conditions") or ())
+    trained = json.dumps(status.get("enrichments") or (), sort_keys=True)
+    return (meta["uid"], meta.get("generation"), meta.get("deletionTimestamp"), states, trained)
 
 
 @dataclass
@@ -55,7 +59,12 @@ class Neighbours:
         if who[0] == MODEL:
             return tuple(sorted(self._referring.get(who[1], ()), key=lambda other: (other[0].kind, other[1])))
         models = {model for model in (before, self._model.get(who)) if model is not None}
-        return tuple((MODEL, model) for model in sorted(models))
+        concerned: list[Who] = [(MODEL, model) for model in sorted(models)]
+        if who[0] == ENRICHMENT:
+            # Of one type the oldest counts: one that comes or goes may let another in.
+            others = {other for model in models for other in self._referring.get(model, ())} - {who}
+            concerned += sorted((o for o in others if o[0] == ENRICHMENT), key=lambda other: other[1])
+        return tuple(concerned)
 
     def _relate(self, who: Who, live: Manifest) -> None:
         self._unrelate(who)

@@ -3,7 +3,7 @@
 from enum import Enum
 
 from modelwarden.reconcile.names import ANNOTATION_MODEL_ID
-from modelwarden.reconcile.ports import MODEL, Manifest
+from modelwarden.reconcile.ports import MODEL, Kind, Manifest
 from modelwarden.resources.meta import LABEL_MODEL
 
 
@@ -34,3 +34,16 @@ def owner_of_claim(live: Manifest, model: str, model_id: str) -> Owner:
     if (meta.get("annotations") or {}).get(ANNOTATION_MODEL_ID) != model_id:
         return Owner.OTHER_MODEL
     return Owner.OURS
+
+
+def controller(kind: Kind, name: str, uid: str) -> Manifest:
+    """An owner reference: this object goes when the named one goes."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "name": name,
+        "uid": uid,
+        "controller": True,
+        # True would need `update` on finalizers where OwnerReferencesPermissionEnforcement is on.
+        "blockOwnerDeletion": False,
+    }

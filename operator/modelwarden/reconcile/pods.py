@@ -5,6 +5,7 @@ group becomes one reason here. Messages of processes are not passed on: they cou
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from modelwarden.reconcile.ports import Manifest
@@ -15,15 +16,27 @@ _PULL = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverP
 _CONFIG = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
 
 
-def trouble_of(pods: Iterable[Manifest], logs_of: str) -> Verdict | None:
-    """The first reason, over all pods, why one cannot run; None if all run or are only starting.
-
-    `logs_of`: what to say after `kubectl logs`, for example "deploy/census".
+@dataclass(frozen=True)
+class Advice:
+    """Where a person looks and what he changes: what to say after `kubectl logs`, for example
+    "deploy/census", and the field of the spec that limits memory.
     """
-    for pod in sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True):
+
+    logs: str
+    memory: str = "limits.memory"
+
+
+def newest_first(pods: Iterable[Manifest]) -> list[Manifest]:
+    """By the time they were made."""
+    return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), reverse=True)
+
+
+def trouble_of(pods: Iterable[Manifest], advice: Advice) -> Verdict | None:
+    """The first reason, over all pods, why one cannot run; None if all run or are only starting."""
+    for pod in newest_first(pods):
         if pod["metadata"].get("deletionTimestamp"):
             continue
-        found = _placement(pod) or _containers(pod, logs_of)
+        found = _placement(pod) or _containers(pod, advice)
         if found is not None:
             return found
     return None
@@ -39,7 +52,7 @@ def _placement(pod: Manifest) -> Verdict | None:
     return None
 
 
-def _containers(pod: Manifest, logs_of: str) -> Verdict | None:
+def _containers(pod: Manifest, advice: Advice) -> Verdict | None:
     for container in (pod.get("status") or {}).get("containerStatuses") or ():
         if container.get("ready"):
             continue
@@ -54,7 +67,7 @@ def _containers(pod: Manifest, logs_of: str) -> Verdict | None:
             return no(Reason.CONTAINER_CONFIG, f"The container cannot be made: {waiting.get('message', '')}")
         ended = _ended(container, state)
         if ended is not None:
-            return _end(ended, logs_of)
+            return _end(ended, advice)
     return None
 
 
@@ -66,10 +79,9 @@ def _ended(container: dict[str, Any], state: dict[str, Any]) -> dict[str, Any] |
     return None
 
 
-def _end(ended: dict[str, Any], logs_of: str) -> Verdict:
+def _end(ended: dict[str, Any], advice: Advice) -> Verdict:
     if ended.get("reason") == "OOMKilled":
-        return no(Reason.OUT_OF_MEMORY, "The process used more memory than its limit: raise limits.memory")
+        text = f"The process used more memory than its limit: raise {advice.memory}"
+        return no(Reason.OUT_OF_MEMORY, text)
     code = ended.get("exitCode")
-    return no(
-        Reason.CRASH_LOOPING, f"The process ends with code {code}: see kubectl logs {logs_of} --previous"
-    )
+    return no(Reason.CRASH_LOOPING, f"The process ends with code {code}: see kubectl logs {advice.logs}")

@@ -88,3 +88,9 @@ class Reason(StrEnum):
 
     # Enrichment
     DISABLED = "Disabled"  # spec.enabled is false
+    DUPLICATE_ENRICHMENT = "DuplicateEnrichment"  # an older one of the same type counts for the model
+    NOT_FOR_THIS_MODEL = "NotForThisModel"  # this type does not apply to such a model
+    WAITING = "Waiting"  # something that it needs is missing
+    TRAINING = "Training"  # the Job is at work
+    TRAINED = "Trained"  # what was trained is in use
+    TRAINING_FAILED = "TrainingFailed"  # the Job gave up, or it cannot be trained from these data

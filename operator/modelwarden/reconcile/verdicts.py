@@ -10,6 +10,7 @@ from modelwarden.reconcile.reasons import Reason
 from modelwarden.resources.conditions import Condition, ConditionStatus, ConditionType, merge_conditions
 
 LONGEST_MESSAGE = 200
+_REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,16 @@ def conditions_of(
     return merge_conditions(previous, wanted)
 
 
-def tidy(message: str) -> str:
+def tidy(message: str, longest: int = LONGEST_MESSAGE) -> str:
     """One line of at most 200 characters, without the names that the cluster makes up for pods."""
     line = " ".join(message.split())
     line = re.sub(r'\bpods? "[^"]*"', "pod", line)
-    return line if len(line) <= LONGEST_MESSAGE else line[: LONGEST_MESSAGE - 1].rstrip() + "…"
+    return line if len(line) <= longest else line[: longest - 1].rstrip() + "…"
+
+
+def worded(reason: str, otherwise: str) -> str:
+    """A cell's reason, if it is a word that a condition may carry."""
+    return reason if _REASON.fullmatch(reason) else otherwise
 
 
 def hindrance(troubles: Iterable[ReconcileError]) -> Verdict | None:

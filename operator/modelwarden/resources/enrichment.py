@@ -167,6 +167,8 @@ class EnrichmentStatus(ResourceModel):
     """Ready, Reconciling and Stalled, Trained, ExplainerReady."""
     state: EnrichmentState | None = None
     """Disabled, Pending, Training, Ready or Failed."""
+    message: Annotated[str, StringConstraints(max_length=2048)] = ""
+    """Why, in a sentence for people; names what is missing."""
     artefact_hash: Annotated[str, StringConstraints(max_length=128)] | None = None
     """SHA-256 of what was trained."""
     trained_at: datetime | None = None
@@ -199,6 +201,7 @@ KIND = Kind(
             '.status.conditions[?(@.type=="Ready")].status',
             description="Whether the enrichment is at work.",
         ),
+        Column("State", ".status.state", description="How far it is."),
         Column("Model", ".spec.modelRef.name", description="The model it belongs to."),
         Column("Type", ".spec.type", description="Which enrichment it is."),
         Column("Age", ".metadata.creationTimestamp", "date", "How long the object exists."),

@@ -24,6 +24,7 @@ from modelwarden.resources.schema import ResourceModel, Rule, unchangeable, vali
 from modelwarden.resources.serving import Serving
 from modelwarden.resources.storage import ClaimStorage, Storage
 from modelwarden.resources.stream import Stream
+from modelwarden.resources.training import TrainedSummary, TrainingSpec
 
 Lifecycle = Literal["Active", "Archived"]
 TextDelimiter = Literal[r"\W+", r"\s+", ",", ",+", r"\|", r"\|+"]
@@ -98,6 +99,8 @@ class MonitoredModelSpec(ResourceModel):
     """How rows are taken in: limits, sampling, clocks."""
     store: StoreSpec = StoreSpec()
     """Processor and memory of the store."""
+    training: TrainingSpec = TrainingSpec()
+    """The Jobs that train what enrichments need: their processor and memory."""
     monitoring: Monitoring = Monitoring()
     """What is compared with the reference, over which window, and what counts as drift."""
     pod: PodSpec = PodSpec()
@@ -279,6 +282,14 @@ class MonitoredModelStatus(ResourceModel):
     """The latest verdict on drift, in short."""
     reference: ActiveReference | None = None
     """What the model is compared with."""
+    enrichments: Annotated[
+        tuple[TrainedSummary, ...],
+        Field(
+            max_length=32,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["kind"]},
+        ),
+    ] = ()
+    """What is trained for the model, and how far that is."""
     store: StoreStatus | None = None
     """What the store says of itself."""
 

@@ -7,21 +7,20 @@ from typing import Any
 
 import pytest
 from model_factory import reference_dataset
-from model_worlds import NOW, live_model, pod
+from model_worlds import NOW, PLACE, live_model, pod
 
 from modelwarden.errors import DependencyMissing, InvalidSpec
-from modelwarden.reconcile.ports import Refusal
+from modelwarden.reconcile.jobs import JobPlan, job_of, key_of
+from modelwarden.reconcile.ports import Manifest, Refusal
 from modelwarden.reconcile.referencedataset.load import (
-    LoadOrder,
     build_egress,
-    build_load_job,
-    build_load_key,
     egress_ports,
+    load_plan,
     source_hash_of,
 )
 from modelwarden.reconcile.referencedataset.status import summarise
 from modelwarden.reconcile.referencedataset.world import World, hindrance_of
-from modelwarden.resources.keys import cell_key, verify_job_key
+from modelwarden.resources.keys import verify_job_key
 from modelwarden.resources.pod import PodSpec
 from modelwarden.resources.referencedataset import parse
 from modelwarden.resources.report import ReferenceReport
@@ -52,23 +51,15 @@ def entry(given: World, **fields: Any) -> ReferenceReport:
     return ReferenceReport.model_validate(known | fields)
 
 
-def order(source: dict[str, Any], **spec: Any) -> LoadOrder:
-    dataset = world(source, **spec).dataset
+def order(source: dict[str, Any]) -> JobPlan:
+    dataset = world(source).dataset
     source_hash = source_hash_of(dataset.spec)
     assert source_hash is not None
-    return LoadOrder(
-        namespace="shop",
-        dataset="train",
-        owner_uid="d",
-        model="census",
-        spec=dataset.spec,
-        source_hash=source_hash,
-        store_url="http://census.shop.svc:8080",
-        image="i",
-        pull_policy="IfNotPresent",
-        pod=PodSpec(),
-        cell_key=cell_key(b"s" * 32, "shop", "census", 0),
-    )
+    return load_plan(PLACE, dataset, source_hash)
+
+
+def egress(source: dict[str, Any]) -> Manifest | None:
+    return build_egress(order(source), world(source).dataset)
 
 
 def job(*conditions: str) -> Any:
@@ -91,13 +82,13 @@ def test_a_source_is_named_by_all_of_it_and_its_format() -> None:
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_job_is_told_its_source_and_gets_no_claim_of_the_cell_nor_a_token(kind: str) -> None:
-    given = order(SOURCES[kind])
-    made = build_load_job(given)
+    dataset = world(SOURCES[kind]).dataset
+    made = job_of(order(SOURCES[kind]))
     spec = made["spec"]["template"]["spec"]
     args = spec["containers"][0]["args"]
     told = next(arg for arg in args if arg.startswith("--source={"))
-    assert Source.model_validate_json(told.removeprefix("--source=")) == given.spec.source
-    assert f"--source-hash={given.source_hash}" in args
+    assert Source.model_validate_json(told.removeprefix("--source=")) == dataset.spec.source
+    assert f"--source-hash={source_hash_of(dataset.spec)}" in args
     assert "census-data" not in json.dumps(made)
     assert spec["automountServiceAccountToken"] is False
     assert len(made["metadata"]["name"]) <= 63
@@ -108,39 +99,39 @@ def test_the_job_is_told_its_source_and_gets_no_claim_of_the_cell_nor_a_token(ki
 
 
 def test_a_user_s_claim_is_mounted_read_only_by_the_volume_itself() -> None:
-    volumes = build_load_job(order(CLAIM))["spec"]["template"]["spec"]["volumes"]
+    volumes = job_of(order(CLAIM))["spec"]["template"]["spec"]["volumes"]
     assert volumes[-1] == {"name": "source", "persistentVolumeClaim": {"claimName": "mine", "readOnly": True}}
 
 
 def test_the_job_s_key_opens_one_source_of_one_dataset() -> None:
     given = order(CONFIG)
-    key = build_load_key(given, {"metadata": {"uid": "j"}})
-    claim = verify_job_key(given.cell_key, base64.b64decode(key["data"]["key"]).decode())
+    key = key_of(given, {"metadata": {"uid": "j"}})
+    claim = verify_job_key(PLACE.cell_key, base64.b64decode(key["data"]["key"]).decode())
     assert claim is not None
-    assert (claim.purpose, claim.input_hash) == ("reference", f"train_{given.source_hash}")
-    assert given.cell_key not in repr((given, key, build_load_job(given)))
+    assert (claim.purpose, claim.input_hash) == ("reference", f"train_{world(CONFIG).source_hash}")
+    assert PLACE.cell_key not in repr((given, key, job_of(given)))
 
 
 def test_only_a_source_that_is_elsewhere_opens_a_way_out_and_never_to_a_node_s_credentials() -> None:
-    assert build_egress(order(CLAIM)) is None
-    assert build_egress(order(CONFIG)) is None
-    policy = build_egress(order(BUCKET))
+    assert egress(CLAIM) is None
+    assert egress(CONFIG) is None
+    policy = egress(BUCKET)
     assert policy is not None
-    labels = build_load_job(order(BUCKET))["spec"]["template"]["metadata"]["labels"]
+    labels = job_of(order(BUCKET))["spec"]["template"]["metadata"]["labels"]
     assert policy["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
-    (egress,) = policy["spec"]["egress"]
-    assert {port["port"] for port in egress["ports"]} == {80, 443, 9000}
-    blocks = [peer["ipBlock"] for peer in egress["to"] if "ipBlock" in peer]
+    (rule,) = policy["spec"]["egress"]
+    assert {port["port"] for port in rule["ports"]} == {80, 443, 9000}
+    blocks = [peer["ipBlock"] for peer in rule["to"] if "ipBlock" in peer]
     assert all("169.254.0.0/16" in b["except"] for b in blocks if b["cidr"] == "0.0.0.0/0")
 
 
 def test_a_proxy_s_port_is_open_too() -> None:
     proxied = PodSpec.model_validate({"env": [{"name": "HTTPS_PROXY", "value": "http://proxy.corp:3128"}]})
-    assert egress_ports(order(WEB).spec.source, proxied) == (80, 443, 3128)
+    assert egress_ports(world(WEB).dataset.spec.source, proxied) == (80, 443, 3128)
 
 
 def test_a_profile_job_s_pod_gets_no_way_out() -> None:
-    policy = build_egress(order(WEB))
+    policy = egress(WEB)
     assert policy is not None
     assert policy["spec"]["podSelector"]["matchLabels"]["modelwarden.dev/purpose"] == "reference"
 

@@ -1,20 +1,21 @@
 """The status of a ReferenceDataset: the store's word decides, the Job only explains."""
 
+import base64
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from model_factory import reference_dataset
-from model_worlds import NOW, live_model, pod
+from model_worlds import NOW, PLACE, live_model, pod
 
 from modelwarden.errors import DependencyMissing
+from modelwarden.reconcile.jobs import job_of, key_of
 from modelwarden.reconcile.ports import Refusal, Silence
-from modelwarden.reconcile.referencedataset.build import ProfileOrder, build_job, build_job_key
+from modelwarden.reconcile.referencedataset.build import profile_plan
 from modelwarden.reconcile.referencedataset.status import summarise
 from modelwarden.reconcile.referencedataset.world import World, hindrance_of
-from modelwarden.resources.keys import cell_key, verify_job_key
-from modelwarden.resources.pod import PodSpec
+from modelwarden.resources.keys import verify_job_key
 from modelwarden.resources.referencedataset import ReferenceDatasetStatus, parse
 from modelwarden.resources.report import ReferenceReport
 
@@ -147,21 +148,14 @@ def test_a_model_that_is_not_there_or_going_is_a_missing_dependency(model: Any) 
 
 
 def test_a_job_s_key_opens_only_its_purpose_and_content_and_is_not_in_the_job() -> None:
-    secret = cell_key(b"s" * 32, "shop", "census", 0)
-    order = ProfileOrder(
-        namespace="shop", dataset="train", owner_uid="d", model="census", content_hash=HASH,
-        store_url="http://census.shop.svc:8080", image="i", pull_policy="IfNotPresent", pod=PodSpec(),
-        cell_key=secret,
-    )  # fmt: skip
-    made = build_job(order)
-    key = build_job_key(order, {"metadata": {"uid": "j"}})
-    import base64
-
+    plan = profile_plan(PLACE, "train", "d", HASH)
+    made = job_of(plan)
+    key = key_of(plan, {"metadata": {"uid": "j"}})
     text = base64.b64decode(key["data"]["key"]).decode()
-    claim = verify_job_key(secret, text)
+    claim = verify_job_key(PLACE.cell_key, text)
     assert claim is not None
     assert (claim.purpose, claim.input_hash) == ("profile", HASH)
     assert text not in repr(made)
-    assert secret not in repr((made, key, order))
+    assert PLACE.cell_key not in repr((made, key, plan))
     assert made["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
     assert "persistentVolumeClaim" not in repr(made)

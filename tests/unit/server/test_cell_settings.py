@@ -8,7 +8,7 @@ from pathlib import Path
 import census_like as census
 import pytest
 
-from modelwarden.resources.cell import canonical_json
+from modelwarden.resources.cell import canonical_json, short_hash
 from modelwarden_server.__main__ import main
 from modelwarden_server.logs import JsonLines
 from modelwarden_server.settings import ConfigurationError, SettingsHolder, read_identity, read_key
@@ -40,6 +40,27 @@ def test_changed_settings_are_in_force_after_the_next_look(tmp_path: Path) -> No
     swap(tmp_path, canonical_json(changed), "..2")
     holder.poll()
     assert (holder.current.generation, holder.current.display_name, holder.error) == (5, "New", None)
+
+
+def test_what_a_newer_operator_says_beside_what_is_known_is_left_alone(tmp_path: Path) -> None:
+    holder = SettingsHolder.load(*files(tmp_path))
+    newer = json.loads(canonical_json(census.settings(displayName="New"))) | {"later": {"x": 1}}
+    swap(tmp_path, json.dumps(newer).encode(), "..2")
+    holder.poll()
+    assert (holder.current.display_name, holder.error) == ("New", None)
+
+
+def test_the_hash_of_what_is_in_force_tells_its_writer_that_it_was_taken(tmp_path: Path) -> None:
+    holder = SettingsHolder.load(*files(tmp_path))
+    first = canonical_json(census.settings())
+    assert holder.hash == short_hash(first)
+    swap(tmp_path, b"{", "..2")
+    holder.poll()
+    assert holder.hash == short_hash(first)
+    changed = canonical_json(census.settings(displayName="New"))
+    swap(tmp_path, changed, "..3")
+    holder.poll()
+    assert holder.hash == short_hash(changed)
 
 
 @pytest.mark.parametrize("broken", [b"", b"{", b"{}", b'{"generation": "x"}'])

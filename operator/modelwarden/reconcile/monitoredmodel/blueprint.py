@@ -1,13 +1,19 @@
 """Everything that the builders of a cell's objects need, as one frozen value. Pure.
 
-Computed once per reconcile from the model and the install; raises SchemaError for attributes that do not fit.
+Computed once per reconcile from the model, its Enrichments and the install; raises SchemaError for attributes
+that do not fit.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.collaborators import Collaborators, Install
+from modelwarden.reconcile.jobs import Workplace, workplace_of
 from modelwarden.reconcile.podtemplate import over
+from modelwarden.reconcile.ports import Key
 from modelwarden.resources.cell import canonical_json, content_hash, identity_of, settings_of, short_hash
+from modelwarden.resources.enrichment import Enrichment
+from modelwarden.resources.enrichment_settings import enrichment_settings
 from modelwarden.resources.meta import ANNOTATION_KEY_EPOCH
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.pod import PodSpec
@@ -37,6 +43,11 @@ class Blueprint:
         return short_hash(self.identity)
 
     @property
+    def settings_hash(self) -> str:
+        """What the store confirms in `/status` once it has read the settings."""
+        return short_hash(self.settings)
+
+    @property
     def key_hash(self) -> str:
         return content_hash(self.key.encode())[:10]
 
@@ -56,15 +67,25 @@ def key_epoch(annotations: dict[str, str]) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def blueprint_of(model: MonitoredModel, install: Install) -> Blueprint:
+def blueprint_of(
+    model: MonitoredModel, install: Install, enrichments: Iterable[Enrichment] = ()
+) -> Blueprint:
     """The blueprint of the model's cell. Raises SchemaError."""
     meta = model.metadata
     identity = identity_of(model)
+    settings = settings_of(model, enrichments=enrichment_settings(enrichments))
     return Blueprint(
         model=model,
         install=install,
         model_id=identity.model_id,
         identity=canonical_json(identity),
-        settings=canonical_json(settings_of(model)),
+        settings=canonical_json(settings),
         key=install.key_of(meta.namespace, meta.name, key_epoch(meta.annotations)),
     )
+
+
+def place_of(given: Collaborators, model: MonitoredModel) -> Workplace:
+    """Where the model's Jobs work."""
+    meta = model.metadata
+    pod = over(given.install.pod_defaults, model.spec.pod)
+    return workplace_of(given, Key(meta.namespace, meta.name), key_epoch(meta.annotations), pod)

@@ -1,7 +1,7 @@
 """From what is, to what should be: which objects, and what stands in the way. Pure and total."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError, Transient
 from modelwarden.reconcile.collaborators import Install
@@ -30,17 +30,18 @@ LARGEST_IDENTITY = 1000 * 1024
 class Plan:
     """`intents` in the order to apply them; `obsolete` are identities that no pod reads any more.
 
-    `feasible`: whether the spec can be carried out at all.
+    `feasible`: whether the spec can be carried out at all. `settings_hash`: of the settings that are wanted.
     """
 
     intents: tuple[Manifest, ...] = ()
     obsolete: tuple[Manifest, ...] = ()
     troubles: tuple[ReconcileError, ...] = ()
     feasible: bool = False
+    settings_hash: str = ""
 
     def lean(self) -> "Plan":
         """What has to be remembered of it once it is carried out."""
-        return Plan(troubles=self.troubles, feasible=self.feasible)
+        return replace(self, intents=(), obsolete=())
 
 
 def decide(world: World, install: Install) -> Plan:
@@ -55,7 +56,7 @@ def decide(world: World, install: Install) -> Plan:
     if world.namesake is not None:
         return Plan(troubles=(_id_taken(world.namesake),))
     try:
-        plan = blueprint_of(world.model, install)
+        plan = blueprint_of(world.model, install, world.enrichments)
     except SchemaError as error:
         return Plan(troubles=(_invalid_attributes(error),))
     if len(plan.identity) > LARGEST_IDENTITY:
@@ -68,7 +69,13 @@ def decide(world: World, install: Install) -> Plan:
         m for m in manifests
         if child_id(m) not in troubles and not (m["kind"] == "Deployment" and leans)
     )  # fmt: skip
-    return Plan(intents, _obsolete(plan, world), tuple(troubles.values()), feasible=True)
+    return Plan(
+        intents,
+        _obsolete(plan, world),
+        tuple(troubles.values()),
+        feasible=True,
+        settings_hash=plan.settings_hash,
+    )
 
 
 def not_supported(model: MonitoredModel) -> InvalidSpec | None:

@@ -1,9 +1,11 @@
 """Reads everything a reconcile of a MonitoredModel looks at: live, by name, in parallel. Writes nothing."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.jobs import belongs_to, condition_of
 from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
 from modelwarden.reconcile.monitoredmodel.world import World, child_id
 from modelwarden.reconcile.names import (
@@ -13,12 +15,15 @@ from modelwarden.reconcile.names import (
     pod_selector,
     selecting,
     settings_config,
+    training_labels,
 )
 from modelwarden.reconcile.ports import (
     CLAIM,
     CONFIG_MAP,
     DEPLOYMENT,
+    ENRICHMENT,
     EVENT,
+    JOB,
     MODEL,
     NETWORK_POLICY,
     POD,
@@ -31,6 +36,9 @@ from modelwarden.reconcile.ports import (
     Manifest,
     Silence,
 )
+from modelwarden.resources.enrichment import Enrichment
+from modelwarden.resources.enrichment import parse as parse_enrichment
+from modelwarden.resources.kind import InvalidResource
 from modelwarden.resources.meta import LABEL_MODEL, MAX_MODEL_NAME
 from modelwarden.resources.monitoredmodel import parse
 from modelwarden.resources.report import StatusReport
@@ -56,15 +64,31 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
         (DEPLOYMENT, key.name),
     ]
     identities = selecting({LABEL_MODEL: key.name, LABEL_CONFIG: "identity"})
-    found, configs, pods, namesake = await asyncio.gather(
+    found, configs, pods, namesake, enrichments, jobs = await asyncio.gather(
         asyncio.gather(*(cluster.get(kind, Key(key.namespace, name)) for kind, name in named)),
         cluster.list(CONFIG_MAP, key.namespace, labels=identities),
         cluster.list(POD, key.namespace, labels=selecting(pod_selector(key.name))),
         _namesake(cluster, live),
+        _enrichments(cluster, key),
+        cluster.list(JOB, key.namespace, labels=selecting(training_labels(key.name))),
     )
     children = {child_id(child): child for child in (*found, *configs) if child is not None}
-    world = World(live=live, model=model, children=children, identities=tuple(configs), pods=tuple(pods))
-    return replace(world, namesake=namesake, claim_trouble=await _claim_trouble(cluster, world.claim))
+    trainings = tuple(job for job in jobs if belongs_to(job, model.metadata.uid))
+    world = World(
+        live=live,
+        model=model,
+        children=children,
+        identities=tuple(configs),
+        pods=tuple(pods),
+        enrichments=enrichments,
+        trainings=trainings,
+        namesake=namesake,
+    )
+    return replace(
+        world,
+        claim_trouble=await _claim_trouble(cluster, world.claim),
+        training_pods=await _training_pods(cluster, key, trainings),
+    )
 
 
 async def ask_store(cells: Cells, world: World, install: Install) -> StatusReport | Silence | None:
@@ -100,6 +124,23 @@ def _escaped(value: str) -> str:
 
 def _may_be_a_name(text: str) -> bool:
     return len(text) <= MAX_MODEL_NAME and text.isascii() and text.replace("-", "a").isalnum()
+
+
+async def _enrichments(cluster: Cluster, model: Key) -> tuple[Enrichment, ...]:
+    """Those that this version can read: of the others their own status tells."""
+    found = []
+    for live in await cluster.list(ENRICHMENT, model.namespace, fields=f"spec.modelRef.name={model.name}"):
+        with suppress(InvalidResource):
+            found.append(parse_enrichment(live))
+    return tuple(found)
+
+
+async def _training_pods(
+    cluster: Cluster, model: Key, trainings: tuple[Manifest, ...]
+) -> tuple[Manifest, ...]:
+    if all(condition_of(job, "Complete") for job in trainings):
+        return ()
+    return tuple(await cluster.list(POD, model.namespace, labels=selecting(training_labels(model.name))))
 
 
 async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:

@@ -11,14 +11,21 @@ from modelwarden.reconcile.daemons import Visit
 from modelwarden.reconcile.monitoredmodel.decide import Plan, decide
 from modelwarden.reconcile.monitoredmodel.delete import Farewell, clean_up
 from modelwarden.reconcile.monitoredmodel.gather import ask_store, find, gather
-from modelwarden.reconcile.monitoredmodel.status import hindered, status_in, summarise, worth_writing
+from modelwarden.reconcile.monitoredmodel.status import (
+    happenings,
+    hindered,
+    status_in,
+    summarise,
+    worth_writing,
+)
+from modelwarden.reconcile.monitoredmodel.training import train
 from modelwarden.reconcile.monitoredmodel.undeclared import profile_undeclared
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.outcome import Outcome, worst
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.report import write_status
-from modelwarden.reconcile.transitions import tell, transitions
+from modelwarden.reconcile.transitions import tell
 from modelwarden.resources.kind import InvalidResource
 from modelwarden.resources.meta import FINALIZER
 
@@ -65,7 +72,10 @@ class ReconcileModel:
             return await self._report(visit, stand)
         report = await ask_store(self._given.cells, stand.world, self._given.install)
         stand = replace(stand, world=replace(stand.world, report=report))
-        return await self._report(visit, stand, await profile_undeclared(self._given, stand.world))
+        passing = await profile_undeclared(self._given, stand.world)
+        if stand.plan.feasible:
+            passing += await train(self._given, stand.world)
+        return await self._report(visit, stand, passing)
 
     async def _unreadable(self, live: Manifest, error: InvalidResource) -> Outcome:
         """The API server took it, we cannot: the CRD is newer than this operator. Children stay."""
@@ -112,8 +122,7 @@ class ReconcileModel:
             await write_status(self._cluster, world.live, status)
             visit.memory["facts_written"] = now
             world = replace(world, model=world.model.model_copy(update={"status": status}))
-            before = previous.conditions if previous else ()
-            await tell(self._cluster, world.live, transitions(before, status.conditions), now)
+            await tell(self._cluster, world.live, happenings(previous, status), now)
         # What was just written is read again before it is judged a second time.
         kept = None if stand.changed else replace(stand, world=world.lean(), plan=stand.plan.lean())
         visit.memory["stand"] = kept

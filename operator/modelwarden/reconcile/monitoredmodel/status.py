@@ -4,7 +4,7 @@ Transitions are reported at once. Data facts (counts, scores, messages) change w
 reported at most once in an interval: `worth_writing` decides.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from modelwarden.errors import Bug, ReconcileError, Transient
 from modelwarden.reconcile.monitoredmodel import data
 from modelwarden.reconcile.monitoredmodel.decide import Plan, rolled_out
+from modelwarden.reconcile.monitoredmodel.enrichments import happenings_of, summaries_of
 from modelwarden.reconcile.monitoredmodel.storage import storage_ready
 from modelwarden.reconcile.monitoredmodel.store import gave_up, store_available
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.reconcile.reasons import Reason
+from modelwarden.reconcile.transitions import Happening, transitions
 from modelwarden.reconcile.verdicts import (
     Standing,
     Verdict,
@@ -30,6 +32,7 @@ from modelwarden.reconcile.verdicts import (
 )
 from modelwarden.resources.conditions import ConditionType as C
 from modelwarden.resources.identity import model_id
+from modelwarden.resources.meta import ObjectMeta
 from modelwarden.resources.monitoredmodel import Endpoint, MonitoredModelStatus, StoreStatus
 from modelwarden.resources.report import StatusReport
 
@@ -58,7 +61,26 @@ def summarise(
         endpoint=Endpoint(url=endpoint),
         store=StoreStatus(phase=_phase(world), version=report.version if report else None),
     )
-    return status.model_copy(update=_facts(previous, report))
+    return status.model_copy(update=_facts(previous, report) | _trained(world, plan, previous))
+
+
+def _trained(world: World, plan: Plan, previous: MonitoredModelStatus) -> dict[str, object]:
+    """What is trained, as last heard of: a store that starts speaks of nothing."""
+    report = world.heard
+    if report is None or not report.enrichments:
+        return {"enrichments": previous.enrichments}
+    return {"enrichments": summaries_of(world, _has_settings(world.model.metadata, plan, report))}
+
+
+def _has_settings(meta: ObjectMeta, plan: Plan, report: StatusReport) -> bool:
+    """Whether the store has read the settings as they are now. An older one tells their generation only,
+    which Enrichments do not move.
+    """
+    if report.settings_generation < meta.generation:
+        return False
+    return (
+        report.settings_hash is None or not plan.settings_hash or report.settings_hash == plan.settings_hash
+    )
 
 
 def _facts(previous: MonitoredModelStatus, report: StatusReport | None) -> dict[str, object]:
@@ -145,7 +167,7 @@ def _pending(world: World, plan: Plan, troubles: Sequence[ReconcileError], store
     if plan.feasible and not rolled_out(world.deployment):
         return yes(Reason.ROLLING_OUT, "The store is being replaced")
     report = world.heard
-    if report is not None and report.settings_generation < world.model.metadata.generation:
+    if report is not None and not _has_settings(world.model.metadata, plan, report):
         return yes(
             Reason.SETTINGS_PENDING,
             "The store has not read the newest settings yet; it takes a minute or two",
@@ -189,4 +211,12 @@ def _essence(status: MonitoredModelStatus) -> object:
         status.store,
         drift_state,
         reference,
+        [one.model_copy(update={"message": "", "trained_at": None}) for one in status.enrichments],
     )
+
+
+def happenings(previous: MonitoredModelStatus | None, status: MonitoredModelStatus) -> Iterator[Happening]:
+    """What has happened between two statuses, for events."""
+    before = previous or MonitoredModelStatus()
+    yield from transitions(before.conditions, status.conditions)
+    yield from happenings_of(before.enrichments, status.enrichments)

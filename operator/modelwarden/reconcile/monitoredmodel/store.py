@@ -4,7 +4,7 @@ The store's own word counts most: if it answers and is ready, it is available, w
 """
 
 from modelwarden.reconcile.monitoredmodel.world import World
-from modelwarden.reconcile.pods import trouble_of
+from modelwarden.reconcile.pods import Advice, trouble_of
 from modelwarden.reconcile.ports import Manifest, Silence
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.verdicts import Verdict, no, yes
@@ -21,7 +21,8 @@ def store_available(world: World, model_id: str) -> Verdict:
     report = world.heard
     if report is not None and report.ready and report.model_id == model_id:
         return yes(Reason.ANSWERING, "The store answers")
-    trouble = trouble_of(world.pods, f"deploy/{world.model.metadata.name}") or _refused_pod(deployment)
+    advice = Advice(f"deploy/{world.model.metadata.name} --previous", "spec.store.resources.limits.memory")
+    trouble = trouble_of(world.pods, advice) or _refused_pod(deployment)
     return trouble or _word(world.report, model_id, _running(world))
 
 

@@ -1,10 +1,11 @@
 """All that a reconcile of a MonitoredModel has read, frozen. Nothing else influences a decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from modelwarden.reconcile.names import data_claim
 from modelwarden.reconcile.ports import CLAIM, DEPLOYMENT, Kind, Manifest, Silence
+from modelwarden.resources.enrichment import Enrichment
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.report import StatusReport
 
@@ -28,6 +29,12 @@ class World:
     identities: tuple[Manifest, ...] = ()
     pods: tuple[Manifest, ...] = ()
     claim_trouble: str | None = None
+    enrichments: tuple[Enrichment, ...] = ()
+    """The objects that name this model."""
+    trainings: tuple[Manifest, ...] = ()
+    """The Jobs that were made for this model to train something, whatever became of them."""
+    training_pods: tuple[Manifest, ...] = ()
+    """Their pods, if one of them has not ended well."""
     namesake: str | None = None
     report: StatusReport | Silence | None = None
 
@@ -35,7 +42,7 @@ class World:
         """What polls need of it, which are many and remembered for long: not every child's every field."""
         kept = {child_id(child): child for child in (self.deployment, self.claim) if child is not None}
         live = {name: self.live[name] for name in ("apiVersion", "kind", "metadata")}
-        return World(live, self.model, kept, (), self.pods, self.claim_trouble)
+        return replace(self, live=live, children=kept, identities=(), namesake=None, report=None)
 
     def child(self, kind: Kind, name: str) -> Manifest | None:
         """A child by kind and name; None if there is none."""

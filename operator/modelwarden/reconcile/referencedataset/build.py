@@ -1,83 +1,40 @@
 """The Job that profiles a closed dataset. Pure."""
 
-from dataclasses import dataclass, field
-
+from modelwarden.reconcile.jobs import JobPlan, Workplace
 from modelwarden.reconcile.names import JOB as JOB_COMPONENT
-from modelwarden.reconcile.names import Labels, child_labels, dataset_labels, undeclared_profile_job
-from modelwarden.reconcile.ports import DATASET, Kind, Manifest
-from modelwarden.reconcile.referencedataset.gather import job_name
-from modelwarden.reconcile.referencedataset.jobs import JobPlan, job_of, key_of, owner_of
-from modelwarden.resources.pod import PodSpec
+from modelwarden.reconcile.names import child_labels, dataset_labels, profile_job, undeclared_profile_job
+from modelwarden.reconcile.ownership import controller
+from modelwarden.reconcile.ports import DATASET, MODEL
 
 PURPOSE = "profile"
 
 
-@dataclass(frozen=True)
-class ProfileOrder:
-    """What is to be profiled, where, and by which image.
-
-    The Job belongs to the ReferenceDataset; or, for a dataset that was uploaded without one, to the model
-    (`owner_kind` MODEL), whose reconcile its events then wake.
-    """
-
-    namespace: str
-    dataset: str
-    owner_uid: str
-    model: str
-    content_hash: str
-    store_url: str
-    image: str
-    pull_policy: str
-    pod: PodSpec
-    cell_key: str = field(repr=False)
-    owner_kind: Kind = DATASET
-
-    @property
-    def is_declared(self) -> bool:
-        """Whether there is a ReferenceDataset for it."""
-        return self.owner_kind == DATASET
-
-    @property
-    def name(self) -> str:
-        """The Job's, and its Secret's."""
-        if self.is_declared:
-            return job_name(self.dataset, self.content_hash)
-        return undeclared_profile_job(self.model, self.content_hash)
-
-    @property
-    def labels(self) -> Labels:
-        """Of the Job, its pod and its Secret."""
-        if self.is_declared:
-            return dataset_labels(self.model, self.dataset)
-        return child_labels(self.model, JOB_COMPONENT)
-
-    @property
-    def plan(self) -> JobPlan:
-        """The Job, as all Jobs are described."""
-        return JobPlan(
-            namespace=self.namespace,
-            name=self.name,
-            purpose=PURPOSE,
-            input_hash=self.content_hash,
-            labels=self.labels,
-            owner=owner_of(self.owner_kind, self.dataset if self.is_declared else self.model, self.owner_uid),
-            args=(
-                f"--store={self.store_url}",
-                f"--dataset={self.dataset}",
-                f"--content-hash={self.content_hash}",
-            ),
-            image=self.image,
-            pull_policy=self.pull_policy,
-            pod=self.pod,
-            cell_key=self.cell_key,
-        )
+def profile_plan(place: Workplace, dataset: str, owner_uid: str, content_hash: str) -> JobPlan:
+    """The Job of a ReferenceDataset, to which it belongs."""
+    return JobPlan(
+        place=place,
+        name=profile_job(dataset, content_hash),
+        purpose=PURPOSE,
+        input_hash=content_hash,
+        labels=dataset_labels(place.model, dataset),
+        owner=controller(DATASET, dataset, owner_uid),
+        args=_args(dataset, content_hash),
+    )
 
 
-def build_job(order: ProfileOrder) -> Manifest:
-    """The Job."""
-    return job_of(order.plan)
+def undeclared_plan(place: Workplace, dataset: str, owner_uid: str, content_hash: str) -> JobPlan:
+    """The Job for a dataset that was uploaded without an object: it belongs to the model, whose reconcile its
+    events then wake."""
+    return JobPlan(
+        place=place,
+        name=undeclared_profile_job(place.model, content_hash),
+        purpose=PURPOSE,
+        input_hash=content_hash,
+        labels=child_labels(place.model, JOB_COMPONENT),
+        owner=controller(MODEL, place.model, owner_uid),
+        args=_args(dataset, content_hash),
+    )
 
 
-def build_job_key(order: ProfileOrder, job: Manifest) -> Manifest:
-    """The Secret with the Job's key: good for this purpose and these contents alone."""
-    return key_of(order.plan, job)
+def _args(dataset: str, content_hash: str) -> tuple[str, ...]:
+    return f"--dataset={dataset}", f"--content-hash={content_hash}"

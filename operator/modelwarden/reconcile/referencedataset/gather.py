@@ -29,8 +29,6 @@ from modelwarden.resources.monitoredmodel import parse as parse_model
 from modelwarden.resources.pod import PodSpec
 from modelwarden.resources.referencedataset import parse
 
-HASH_LENGTH = 10
-
 
 async def find(cluster: Cluster, key: Key, uid: str) -> Manifest | None:
     """The live object, if it still is the one with this uid and is not being deleted."""
@@ -58,7 +56,7 @@ async def declare(cells: Cells, world: World, install: Install) -> World:
         return world
     spec, key = world.dataset.spec, model_key(world)
     name = world.dataset.metadata.name
-    secret = cell_key_of(world, install)
+    secret = install.key_of(key.namespace, key.name, epoch_of(world))
     wish = DatasetWish(spec.closed, spec.total_record_count, world.source_hash)
     entry = await cells.declare(key, secret, name, wish)
     return replace(world, entry=entry)
@@ -70,14 +68,12 @@ async def gather_job(cluster: Cluster, world: World) -> World:
     if world.is_loading and source is not None:
         key = Key(meta.namespace, load_job(meta.name, source))
     elif report is not None and report.content_hash is not None:
-        key = Key(meta.namespace, job_name(meta.name, report.content_hash))
+        key = Key(meta.namespace, profile_job(meta.name, report.content_hash))
     else:
         return world
     pods = selecting({LABEL_REFERENCE_DATASET: meta.name, "batch.kubernetes.io/job-name": key.name})
-    job, secret, found = await asyncio.gather(
-        cluster.get(JOB, key), cluster.get(SECRET, key), cluster.list(POD, key.namespace, labels=pods)
-    )
-    return replace(world, job=job, job_key=secret, pods=tuple(found))
+    job, found = await asyncio.gather(cluster.get(JOB, key), cluster.list(POD, key.namespace, labels=pods))
+    return replace(world, job=job, pods=tuple(found))
 
 
 def model_key(world: World) -> Key:
@@ -85,11 +81,9 @@ def model_key(world: World) -> Key:
     return Key(world.dataset.metadata.namespace, world.dataset.spec.model_ref.name)
 
 
-def cell_key_of(world: World, install: Install) -> str:
-    """The key of the model's cell."""
-    key = model_key(world)
-    annotations = ((world.model or {}).get("metadata") or {}).get("annotations") or {}
-    return install.key_of(key.namespace, key.name, key_epoch(annotations))
+def epoch_of(world: World) -> int:
+    """The epoch of the key of the model's cell."""
+    return key_epoch(((world.model or {}).get("metadata") or {}).get("annotations") or {})
 
 
 def pod_options(world: World, install: Install) -> PodSpec:
@@ -98,8 +92,3 @@ def pod_options(world: World, install: Install) -> PodSpec:
         return over(install.pod_defaults, parse_model(world.model).spec.pod)
     except InvalidResource:
         return install.pod_defaults
-
-
-def job_name(dataset: str, content_hash: str) -> str:
-    """Named by its input: another content is another Job."""
-    return profile_job(dataset, content_hash[:HASH_LENGTH])

@@ -4,16 +4,16 @@ Beside what every Job has it gets what the source needs and nothing more: the us
 read-only; or the credentials of an object store, and a way out to it.
 """
 
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from modelwarden.reconcile.jobs import JobPlan, Workplace
 from modelwarden.reconcile.names import LABEL_PURPOSE, dataset_labels, load_job, load_policy
+from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import DATASET, Manifest
-from modelwarden.reconcile.referencedataset.jobs import JobPlan, job_of, key_of, owner_of
 from modelwarden.resources.cell import canonical_json, content_hash
 from modelwarden.resources.meta import LABEL_REFERENCE_DATASET
 from modelwarden.resources.pod import PodSpec
-from modelwarden.resources.referencedataset import ReferenceDatasetSpec
+from modelwarden.resources.referencedataset import ReferenceDataset, ReferenceDatasetSpec
 from modelwarden.resources.sources import Source
 
 PURPOSE = "reference"
@@ -27,55 +27,29 @@ _NOT_THERE_6 = ["fe80::/10", "fd00:ec2::254/128"]
 _PROXIES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
-@dataclass(frozen=True)
-class LoadOrder:
-    """What is to be loaded, where to, and by which image."""
-
-    namespace: str
-    dataset: str
-    owner_uid: str
-    model: str
-    spec: ReferenceDatasetSpec
-    source_hash: str
-    store_url: str
-    image: str
-    pull_policy: str
-    pod: PodSpec
-    cell_key: str = field(repr=False)
-
-    @property
-    def name(self) -> str:
-        """The Job's, and its Secret's."""
-        return load_job(self.dataset, self.source_hash)
-
-    @property
-    def plan(self) -> JobPlan:
-        """The Job, as all Jobs are described."""
-        volumes, mounts, args = _source(self.spec.source)
-        return JobPlan(
-            namespace=self.namespace,
-            name=self.name,
-            purpose=PURPOSE,
-            # A dataset's name has no `_`: the key is for this source of this dataset alone.
-            input_hash=f"{self.dataset}_{self.source_hash}",
-            labels=dataset_labels(self.model, self.dataset) | {LABEL_PURPOSE: PURPOSE},
-            owner=owner_of(DATASET, self.dataset, self.owner_uid),
-            args=(
-                f"--store={self.store_url}",
-                f"--dataset={self.dataset}",
-                f"--source-hash={self.source_hash}",
-                f"--format={self.spec.format}",
-                f"--source={canonical_json(self.spec.source).decode()}",
-                *args,
-            ),
-            image=self.image,
-            pull_policy=self.pull_policy,
-            pod=self.pod,
-            cell_key=self.cell_key,
-            env=({"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},),
-            volumes=tuple(volumes),
-            mounts=tuple(mounts),
-        )
+def load_plan(place: Workplace, dataset: ReferenceDataset, source_hash: str) -> JobPlan:
+    """The Job that loads the dataset's source, which is called `source_hash`."""
+    meta, spec = dataset.metadata, dataset.spec
+    volumes, mounts, args = _source(spec.source)
+    return JobPlan(
+        place=place,
+        name=load_job(meta.name, source_hash),
+        purpose=PURPOSE,
+        # A dataset's name has no `_`: the key is for this source of this dataset alone.
+        input_hash=f"{meta.name}_{source_hash}",
+        labels=dataset_labels(place.model, meta.name) | {LABEL_PURPOSE: PURPOSE},
+        owner=controller(DATASET, meta.name, meta.uid),
+        args=(
+            f"--dataset={meta.name}",
+            f"--source-hash={source_hash}",
+            f"--format={spec.format}",
+            f"--source={canonical_json(spec.source).decode()}",
+            *args,
+        ),
+        env=({"name": "AWS_EC2_METADATA_DISABLED", "value": "true"},),
+        volumes=tuple(volumes),
+        mounts=tuple(mounts),
+    )
 
 
 def source_hash_of(spec: ReferenceDatasetSpec) -> str | None:
@@ -89,21 +63,12 @@ def source_hash_of(spec: ReferenceDatasetSpec) -> str | None:
     return content_hash(canonical_json(plain))
 
 
-def build_load_job(order: LoadOrder) -> Manifest:
-    """The Job."""
-    return job_of(order.plan)
-
-
-def build_load_key(order: LoadOrder, job: Manifest) -> Manifest:
-    """The Secret with the Job's key."""
-    return key_of(order.plan, job)
-
-
-def build_egress(order: LoadOrder) -> Manifest | None:
+def build_egress(plan: JobPlan, dataset: ReferenceDataset) -> Manifest | None:
     """What the Job's pod may reach besides the store; None if nothing. Adds to the cell's own policy."""
-    ports = egress_ports(order.spec.source, order.pod)
+    ports = egress_ports(dataset.spec.source, plan.place.pod)
     if not ports:
         return None
+    name = dataset.metadata.name
     anywhere = [
         {"ipBlock": {"cidr": "0.0.0.0/0", "except": _NOT_THERE_4}},
         {"ipBlock": {"cidr": "::/0", "except": _NOT_THERE_6}},
@@ -114,13 +79,13 @@ def build_egress(order: LoadOrder) -> Manifest | None:
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": {
-            "namespace": order.namespace,
-            "name": load_policy(order.dataset),
-            "labels": order.plan.labels,
-            "ownerReferences": [order.plan.owner],
+            "namespace": plan.place.namespace,
+            "name": load_policy(name),
+            "labels": plan.labels,
+            "ownerReferences": [plan.owner],
         },
         "spec": {
-            "podSelector": {"matchLabels": {LABEL_REFERENCE_DATASET: order.dataset, LABEL_PURPOSE: PURPOSE}},
+            "podSelector": {"matchLabels": {LABEL_REFERENCE_DATASET: name, LABEL_PURPOSE: PURPOSE}},
             "policyTypes": ["Egress"],
             "egress": [{"to": anywhere, "ports": [{"port": port, "protocol": "TCP"} for port in ports]}],
         },

@@ -5,33 +5,31 @@ Deleting the object deletes nothing in the store: partials and verdicts already 
 and it goes with the model's data. So there is nothing to clean up, and no finalizer. Its Job goes with it.
 """
 
-import logging
 from dataclasses import replace
 
-from modelwarden.errors import Conflict, InvalidSpec, ReconcileError, Transient
+from modelwarden.errors import Conflict, InvalidSpec, ReconcileError
 from modelwarden.reconcile.collaborators import Collaborators
 from modelwarden.reconcile.daemons import Visit
+from modelwarden.reconcile.ensure import ensure
+from modelwarden.reconcile.jobs import Workplace, workplace_of
 from modelwarden.reconcile.outcome import Outcome
 from modelwarden.reconcile.reasons import Reason
-from modelwarden.reconcile.referencedataset.build import ProfileOrder
+from modelwarden.reconcile.referencedataset.build import profile_plan
 from modelwarden.reconcile.referencedataset.gather import (
-    cell_key_of,
     declare,
+    epoch_of,
     find,
     gather,
     gather_job,
     model_key,
     pod_options,
 )
-from modelwarden.reconcile.referencedataset.jobs import JobPlan, job_of, key_of
-from modelwarden.reconcile.referencedataset.load import LoadOrder, build_egress
+from modelwarden.reconcile.referencedataset.load import build_egress, load_plan
 from modelwarden.reconcile.referencedataset.status import summarise
 from modelwarden.reconcile.referencedataset.world import World, hindrance_of
 from modelwarden.reconcile.report import write_status
 from modelwarden.reconcile.transitions import tell, transitions
 from modelwarden.resources.kind import InvalidResource
-
-_log = logging.getLogger("modelwarden.referencedataset")
 
 
 class ReconcileDataset:
@@ -73,53 +71,21 @@ class ReconcileDataset:
         return world, None
 
     async def _ensure_loading(self, world: World, source_hash: str) -> World:
-        meta, key = world.dataset.metadata, model_key(world)
-        order = LoadOrder(
-            namespace=meta.namespace,
-            dataset=meta.name,
-            owner_uid=meta.uid,
-            model=key.name,
-            spec=world.dataset.spec,
-            source_hash=source_hash,
-            store_url=self._given.endpoint(key),
-            image=self._given.install.cell_image,
-            pull_policy=self._given.install.pull_policy,
-            pod=pod_options(world, self._given.install),
-            cell_key=cell_key_of(world, self._given.install),
-        )
-        egress = build_egress(order)
+        plan = load_plan(self._place(world), world.dataset, source_hash)
+        egress = build_egress(plan, world.dataset)
         if world.job is None and egress is not None:
             # Before the Job: its pod's first attempt should not find the way shut.
             await self._cluster.apply(egress)
-        return await self._ensure(world, order.plan)
+        return replace(world, job=await ensure(self._cluster, plan))
 
     async def _ensure_profiling(self, world: World, content_hash: str) -> World:
-        meta, key = world.dataset.metadata, model_key(world)
-        order = ProfileOrder(
-            namespace=meta.namespace,
-            dataset=meta.name,
-            owner_uid=meta.uid,
-            model=key.name,
-            content_hash=content_hash,
-            store_url=self._given.endpoint(key),
-            image=self._given.install.cell_image,
-            pull_policy=self._given.install.pull_policy,
-            pod=pod_options(world, self._given.install),
-            cell_key=cell_key_of(world, self._given.install),
-        )
-        return await self._ensure(world, order.plan)
+        meta = world.dataset.metadata
+        plan = profile_plan(self._place(world), meta.name, meta.uid, content_hash)
+        return replace(world, job=await ensure(self._cluster, plan))
 
-    async def _ensure(self, world: World, plan: JobPlan) -> World:
-        meta, job = world.dataset.metadata, world.job
-        if job is None:
-            job = await self._cluster.create(job_of(plan))
-            _log.info("created Job %s", plan.name, extra={"namespace": meta.namespace, "object": meta.name})
-        elif not any(owner.get("uid") == meta.uid for owner in job["metadata"].get("ownerReferences") or ()):
-            # A deleted namesake's Job: it is being collected, and its name is the same because its input is.
-            raise Transient(Reason.PREVIOUS_CHILDREN, f"Job {plan.name} of before is still being removed")
-        if world.job_key is None:
-            await self._cluster.create(key_of(plan, job))
-        return replace(world, job=job)
+    def _place(self, world: World) -> Workplace:
+        pod = pod_options(world, self._given.install)
+        return workplace_of(self._given, model_key(world), epoch_of(world), pod)
 
     async def _report(self, world: World, trouble: ReconcileError | None) -> Outcome:
         now, previous = self._given.now(), world.dataset.status

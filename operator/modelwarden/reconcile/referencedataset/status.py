@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from modelwarden.errors import ReconcileError
-from modelwarden.reconcile.pods import trouble_of
-from modelwarden.reconcile.ports import Manifest, Refusal, Silence
+from modelwarden.reconcile.jobs import condition_of
+from modelwarden.reconcile.pods import Advice, trouble_of
+from modelwarden.reconcile.ports import Refusal, Silence
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.referencedataset.world import World
 from modelwarden.reconcile.verdicts import (
@@ -96,8 +97,8 @@ def _loading(world: World, said: str | None) -> Verdict:
     if world.job is None:
         return no(Reason.LOADING, "The Job that reads spec.source is about to be made")
     name = world.job["metadata"]["name"]
-    why = trouble_of(world.pods, f"job/{name}")
-    if (failed := job_condition(world.job, "Failed")) is not None:
+    why = trouble_of(world.pods, Advice(f"job/{name}"))
+    if (failed := condition_of(world.job, "Failed")) is not None:
         because = said or (why.message if why else str(failed.get("reason", "")))
         return no(Reason.SOURCE_FAILED, f"{because}. Job {name} gave up; a new one is made in an hour")
     return why or no(Reason.LOADING, f"Job {name} is at work" + (f", after: {said}" if said else ""))
@@ -113,8 +114,8 @@ def _profiled(world: World) -> Verdict:
     if world.job is None:
         return no(Reason.PROFILING, "The Job is about to be made")
     name = world.job["metadata"]["name"]
-    why = trouble_of(world.pods, f"job/{name}")
-    if (failed := job_condition(world.job, "Failed")) is not None:
+    why = trouble_of(world.pods, Advice(f"job/{name}"))
+    if (failed := condition_of(world.job, "Failed")) is not None:
         because = why.message if why else str(failed.get("reason", ""))
         text = (
             f"Job {name} gave up: {because}. It is made anew an hour after it failed, or when it is deleted"
@@ -128,9 +129,3 @@ def _given_up(uploaded: Verdict, profiled: Verdict) -> Verdict | None:
         if verdict.reason in _GIVEN_UP:
             return yes(verdict.reason, verdict.message)
     return None
-
-
-def job_condition(job: Manifest, type_: str) -> Manifest | None:
-    """A condition of a Job that is True."""
-    conditions = (job.get("status") or {}).get("conditions") or ()
-    return next((c for c in conditions if c.get("type") == type_ and c.get("status") == "True"), None)

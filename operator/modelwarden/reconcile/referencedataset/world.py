@@ -23,7 +23,6 @@ class World:
     entry: Entry | None = None
     job: Manifest | None = None
     """Of the Job that is due: the one that loads the source, then the one that profiles what is closed."""
-    job_key: Manifest | None = None
     pods: tuple[Manifest, ...] = ()
     credentials: Manifest | None = None
     """The Secret that the source names, if it names one and it is there."""

@@ -1,0 +1,47 @@
+"""Has trained what the store wants: carries out what `trainings` decides. Must not decide anything itself."""
+
+import logging
+
+from modelwarden.errors import Conflict, ReconcileError
+from modelwarden.reconcile.collaborators import Collaborators
+from modelwarden.reconcile.ensure import ensure
+from modelwarden.reconcile.monitoredmodel.blueprint import place_of
+from modelwarden.reconcile.monitoredmodel.build.training import over
+from modelwarden.reconcile.monitoredmodel.trainings import Means, TrainingJob, steps_of
+from modelwarden.reconcile.monitoredmodel.world import World
+from modelwarden.reconcile.ports import JOB, Cluster, Key, Manifest
+
+_log = logging.getLogger("modelwarden.training")
+
+
+async def train(given: Collaborators, world: World) -> tuple[ReconcileError, ...]:
+    """Remove the training Jobs that are in the way and make those that are due; what went wrong."""
+    resources = over(given.install.training_resources, world.model.spec.training.resources)
+    steps = steps_of(world, Means(place_of(given, world.model), resources), given.now())
+    troubles: list[ReconcileError] = []
+    for job in steps.remove:
+        try:
+            await _remove(given.cluster, job)
+        except ReconcileError as trouble:
+            troubles.append(trouble)
+    for plan in steps.make if not troubles else ():
+        try:
+            await ensure(given.cluster, plan)
+        except Conflict:
+            continue  # made meanwhile, or still being removed: the next look tells
+        except ReconcileError as trouble:
+            troubles.append(trouble)
+    return tuple(troubles)
+
+
+async def _remove(cluster: Cluster, seen: Manifest) -> None:
+    """Looked at once more: one that was not finished when it was seen may have done its work since."""
+    meta = seen["metadata"]
+    live = await cluster.get(JOB, Key(meta["namespace"], meta["name"]))
+    if live is None or live["metadata"]["uid"] != meta["uid"]:
+        return
+    if TrainingJob(live).is_finished != TrainingJob(seen).is_finished:
+        return
+    await cluster.delete(live)
+    where = {"kind": "MonitoredModel", "namespace": meta["namespace"], "object": meta["name"]}
+    _log.info("deleted Job %s", meta["name"], extra=where)
