@@ -108,7 +108,7 @@ def behave(how: str) -> None:
     elif what == "untrainable":
         raise UntrainableError("the reference has one class only: add rows of the other")
     elif what == "bug":
-        raise KeyError("a value of a row")
+        raise KeyError(" ".join(("a", "value", "of", "a", "row")))
 
 
 def main() -> int:

@@ -62,10 +62,10 @@ class Pieces:
         sink, batches = _Sink(), self._source.batches
         try:
             with pa.ipc.new_stream(pa.PythonFile(sink, mode="w"), self._source.schema) as writer:
-                yield sink.taken()
-                for batch in batches:
+                for batch in batches:  # the schema is written with the first of them, or at the end
                     writer.write_batch(batch)
-                    yield sink.taken()
+                    if piece := sink.taken():
+                        yield piece
             yield sink.taken()
         finally:
             if isinstance(batches, Generator):

@@ -21,7 +21,5 @@ TRAINERS: Final[Mapping[str, str]] = MappingProxyType(
 def trainer_of(kind: str, known: Mapping[str, str] = TRAINERS) -> Trainer:
     """The trainer of that kind. Raises UntrainableError if this image has none."""
     if kind not in known:
-        raise UntrainableError(
-            f"this image does not know how to train {kind}: roll out operator and image alike"
-        )
+        raise UntrainableError(f"this image cannot train {kind}: store and Job need the same image")
     return cast("Trainer", importlib.import_module(known[kind]).train)

@@ -1,101 +1,30 @@
 """The profile Job, against a real cell over loopback, and against a store that misbehaves."""
 
-import asyncio
 import hashlib
 import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
-import census_like
-import httpx
 import numpy as np
 import pytest
-from granian.constants import Interfaces
-from granian.server.embed import Server
-from query_rooms import IDENTITY, people, until
-from reference_rooms import parquet
-from starlette.types import ASGIApp
-from store_process import KEY, free_port
+from query_rooms import people, until
+from served_cell import INFERENCES, Served, served
+from store_process import KEY
 
 from modelwarden.resources.keys import job_key
 from modelwarden_server.analysis.profile_format import from_json
-from modelwarden_server.apps import furnish, store_app
-from modelwarden_server.cell import Cell
 from modelwarden_server.jobs.command import AGAIN, DONE, NEVER, run
 from modelwarden_server.jobs.store_client import Patience, StoreAwayError, StoreClient, StoreRefusedError
-from modelwarden_server.settings import SettingsHolder
-from modelwarden_server.store.writer import Pace
-
-REFERENCE = f"/api/v3/models/{IDENTITY.model_id}/reference_data"
-INFERENCES = f"/api/v3/models/{IDENTITY.model_id}/inferences"
-
-
-@dataclass
-class Served:
-    """A real store on loopback, with the cell's key."""
-
-    url: str
-    http: httpx.Client
-
-    def status(self) -> dict:
-        return self.http.get("/status").json()
-
-    def closed_dataset(self, name: str, rows: int, seed: int) -> str:
-        """Upload in two parts and close; the content's hash."""
-        data, where = people(rows, seed=seed), {"dataset": name}
-        for part in (data.slice(0, rows // 2), data.slice(rows // 2)):
-            files = [("reference_data", ("x.parquet", parquet(part)))]
-            answer = self.http.post(REFERENCE, files=files, params=where)
-            assert answer.status_code == 207, answer.text
-        close = {"status": "uploaded", "total_record_count": rows}
-        answer = self.http.patch(REFERENCE, json=close, params=where)
-        assert answer.status_code == 200, answer.text
-        return self.dataset(name)["contentHash"]
-
-    def dataset(self, name: str) -> dict:
-        """What the status says of a dataset."""
-        return next(d for d in self.status()["reference"] if d["name"] == name)
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """One cell for all tests here, served over loopback: each test has a dataset of its own name."""
-    folder, port = tmp_path_factory.mktemp("cell"), free_port()
-    cell = Cell(IDENTITY, SettingsHolder(census_like.settings(), KEY), folder, Pace(seconds=0.05))
-    furnish(cell)
-    cell.start()
-    ended = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve_until(ended, store_app(cell), port)))
-    thread.start()
-    url = f"http://127.0.0.1:{port}"
-    try:
-        until(lambda: cell.unready() is None)
-        with httpx.Client(base_url=url, headers={"Authorization": KEY}, timeout=60) as http:
-            until(lambda: answers(http))
-            yield Served(url, http)
-    finally:
-        ended.set()
-        thread.join()
-        assert cell.close(20)
-
-
-async def serve_until(ended: threading.Event, app: ASGIApp, port: int) -> None:
-    server = Server(app, address="127.0.0.1", port=port, interface=Interfaces.ASGINL, log_enabled=False)
-    serving = asyncio.create_task(server.serve())
-    await asyncio.to_thread(ended.wait)
-    server.stop()
-    await serving
-
-
-def answers(http: httpx.Client) -> bool:
-    try:
-        return http.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
+    """One cell for all tests here: each test has a dataset of its own name."""
+    with served(tmp_path_factory.mktemp("cell")) as found:
+        yield found
 
 
 def arguments(store: Served, name: str, content_hash: str) -> list[str]:
