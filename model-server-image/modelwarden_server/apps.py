@@ -20,6 +20,7 @@ from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
 from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.references import ReferenceRoom
+from modelwarden_server.enrichments.bias import BiasKind
 from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
 from modelwarden_server.query.room import AnswerRoom
@@ -66,9 +67,10 @@ def furnish(cell: Cell) -> Rooms:
     # Labels before whoever hands labels to them.
     cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers, forget]
     # Each kind in the order in which the status names it; rooms of their own are attached before.
-    kinds: list[TrainedKind] = []
+    bias = BiasKind(cell)
+    kinds: list[TrainedKind] = [bias]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
-    cell.rooms += [enrichments]
+    cell.rooms += [bias, enrichments]
     return Rooms(admission, inferences, files, references, answers, enrichments)
 
 

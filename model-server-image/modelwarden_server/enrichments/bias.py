@@ -19,6 +19,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.curves import CurveDoor, InUse
 from modelwarden_server.enrichments.kind import (
+    REFERENCE,
     Disabled,
     EnrichmentType,
     Facts,
@@ -66,7 +67,7 @@ class BiasKind:
         return Wanted(
             {
                 "dataset": facts.dataset.name,
-                "content_hash": facts.dataset.content_hash,
+                REFERENCE: facts.dataset.content_hash,
                 "attributes": [_spec(a) for a in _chosen(facts.identity, settings)],
                 "constraints": list(dict.fromkeys(settings.constraints)),
                 "threshold": facts.settings.classifier_threshold,

@@ -25,7 +25,7 @@ from modelwarden_server.analysis.mitigation.result import (
     GroupResult,
     Mitigation,
 )
-from modelwarden_server.enrichments.kind import InstalledTraining
+from modelwarden_server.enrichments.kind import REFERENCE, InstalledTraining
 from modelwarden_server.web import Refusal, check_model, json_answer
 
 _PATH: Final = "/api/v3/models/{id}/enrichments/bias_mitigation"
@@ -33,8 +33,8 @@ _MOST_PAGE: Final = 100
 _X: Final = [place / (POINTS - 1) for place in range(POINTS)]
 NOTE: Final = (
     "These thresholds decide by the group that a person belongs to. In many places the law restricts or"
-    " forbids that, even where it is meant to help. Have it examined before you use them. They were judged on rows of"
-    " the reference; nothing says that they hold for rows to come. Modelwarden never applies them."
+    " forbids that, even where it is meant to help. Have it examined before you use them. They were judged on"
+    " rows of the reference; nothing says that they hold for rows to come. Modelwarden never applies them."
 )
 
 
@@ -79,8 +79,7 @@ class CurveDoor:
         if installed is None:
             raise Refusal(
                 404,
-                "there are no thresholds: GET /api/v3/models/{id}/enrichments/bias_mitigation says how far they"
-                " are",
+                "there are no thresholds: GET /api/v3/models/{id}/enrichments/bias_mitigation says why",
             )
         return json_answer(exported(self.identity, installed, asked))
 
@@ -173,7 +172,7 @@ def exported(identity: CellIdentity, installed: InUse, asked: Asked) -> dict[str
         "trained_at": training.trained_at,
         "reference": {
             "dataset": training.inputs.get("dataset"),
-            "content_hash": training.inputs.get("content_hash"),
+            "content_hash": training.inputs.get(REFERENCE),
             "rows": manifest.rows,
             "labelled": manifest.labelled,
             "window": None if manifest.window is None else list(manifest.window),

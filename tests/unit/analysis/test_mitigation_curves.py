@@ -163,7 +163,7 @@ def test_the_recommended_point_has_the_most_rows_right_at_one_common_rate(constr
             if place % 50 == 0
             else None
         )
-        overall = sum(int(one.correct[place]) for one in curves.values())
+        overall = sum(int(one.gains[place]) for one in curves.values())
         if decided is not None:
             assert overall == int((decided == (labels == 1)).sum())
         right.append(overall)
