@@ -57,6 +57,6 @@ def test_the_bound_of_a_collapse_lies_where_resampling_says() -> None:
     scores = np.round(1 / (1 + np.exp(-(labels + rng.normal(size=1000)))), 6)
     people = pa.table({train.PREDICTION: scores, "RELP": ["0"] * 1000})
     truth = chunks.truth_of(people, labels)
-    drawn = [rng.integers(0, 1000, 1000) for _ in range(200)]
+    drawn = [rng.integers(0, 1000, 1000) for _ in range(60)]
     resampled = np.std([chunks.truth_of(people.take(pa.array(d)), labels[d]).auc for d in drawn])
-    assert truth.auc - chunks.least_auc(truth, 1000) == pytest.approx(chunks.SURE * resampled, rel=0.2)
+    assert truth.auc - chunks.least_auc(truth, 1000) == pytest.approx(chunks.SURE * resampled, rel=0.3)

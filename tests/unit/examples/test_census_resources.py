@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from examples.census import data, train
-from modelwarden.resources import monitoredmodel, referencedataset
+from modelwarden.resources import enrichment, monitoredmodel, referencedataset
 from modelwarden.resources.attributes import Stage
 from modelwarden.resources.resolution import resolve_attributes
 
@@ -58,6 +58,19 @@ def test_the_model_is_watched_for_how_it_treats_people(model: monitoredmodel.Mon
     watched = {attribute.name for attribute in model.spec.attributes if attribute.monitor_for_bias}
     assert watched == {"AGEP", *data.PROTECTED}
     assert all(a.bins or a.categories for a in model.spec.attributes if a.monitor_for_bias)
+
+
+def test_the_enrichments_belong_to_the_model_and_name_attributes_that_it_is_watched_for(
+    model: monitoredmodel.MonitoredModel,
+) -> None:
+    bodies = list(yaml.safe_load_all((FOLDER / "enrichments.yaml").read_text()))
+    for body in bodies:
+        body["metadata"]["namespace"] = "census"
+    hotspots, mitigation = (enrichment.parse(body, strict=True).spec for body in bodies)
+    assert {spec.model_ref.name for spec in (hotspots, mitigation)} == {model.metadata.name}
+    assert hotspots.type == "Hotspots"
+    assert mitigation.bias_mitigation is not None
+    assert mitigation.bias_mitigation.attributes == data.PROTECTED
 
 
 def test_every_code_has_a_label(model: monitoredmodel.MonitoredModel) -> None:
