@@ -96,6 +96,11 @@ class Generation:
 
     def catch_up_with_labels(self) -> None:
         """Take in the labels that the tables have. By the thread that persists."""
+        for _ in self.steps():
+            pass
+
+    def steps(self) -> Iterator[None]:
+        """As `catch_up_with_labels`, a version at a time."""
         if self.labelling is None:
             return
         found = self.labelling.catch_up()
@@ -105,6 +110,7 @@ class Generation:
                 if step is None:
                     return
                 self._take(step)
+            yield
 
     def take_over(self, part: SparseCounts) -> None:
         """Counts whose rows are gone, told from another profile's. Once."""

@@ -11,7 +11,7 @@ The index of labels never reaches further than that; what it lacks after a crash
 without counting it. Made and used by one thread.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID
 from modelwarden_server.schema.digest import Words, id_keys
 from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.rows_table import RowsTable
+from modelwarden_server.store.run_file import Mask
 from modelwarden_server.store.runs import RunSet
 
 _BITS = 16
@@ -214,6 +215,8 @@ class Labelling:
     slices: SliceIndex
     folder: Path
     committed: tuple[int, int]
+    known_before: Callable[[Integers], Mask] | None = None
+    """Slices of which rows may be in the index and the counts without having come from the table."""
     reached: tuple[int, int] = (-1, -1)
     kept: int = -1
     _runs: RunSet = field(init=False)
@@ -244,7 +247,7 @@ class Labelling:
         since = min(self.reached[0], self.slices.reached)
         for version, files in by_version(self.sources.inferences.files_added(since)):
             counts = []
-            for keys, slices, rows in self._pieces(files):
+            for keys, slices, rows in map(self._unknown, self._pieces(files)):
                 self.slices.add(version, keys, slices, rows)
                 if version > self.reached[0]:
                     counts += [self.counting.arrived(slices, rows), self._awaited(keys, slices, rows)]
@@ -291,6 +294,15 @@ class Labelling:
                 held = []
         if held:
             yield _together(held)
+
+    def _unknown(self, piece: tuple[Words, Integers, Words]) -> tuple[Words, Integers, Words]:
+        keys, slices, rows = piece
+        if self.known_before is None:
+            return piece
+        asked = np.flatnonzero(self.known_before(slices))
+        left = np.ones(len(keys), dtype=np.bool_)
+        left[asked[self.slices.find(keys[asked])[0]]] = False
+        return keys[left], slices[left], rows[left]
 
     def _labels(self, since: int, until: int | None) -> Iterator[tuple[int, Words, Words]]:
         """Versions of labels: of each id the newest label within the version, as key and payload."""

@@ -214,6 +214,74 @@ class CoverageReport(Report):
     mature: LabelledWindow | None = None
 
 
+class MetricValue(Report):
+    """One metric of one window, with an interval of 95 %. `value` is None where it is withheld, and
+    `withheld` says why.
+    """
+
+    metric: str
+    value: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    baseline: float | None = None
+    """The reference's."""
+    n: int = 0
+    """Labelled rows behind it, or of an estimate all rows."""
+    worse: bool = False
+    """Worse than the baseline by more than chance and by more than is worth telling."""
+    p_value: float | None = None
+    withheld: str | None = None
+
+
+class PopulationPerformance(Report):
+    """A group of an attribute, or a declared segment, in which the model does worse than it did there."""
+
+    attribute: str | None = None
+    group: str | None = None
+    segment: str | None = None
+    metric: MetricValue
+
+
+class EstimatedPerformance(Report):
+    """What the scores alone say, calibrated on the reference. `trusted` estimates may raise the alarm;
+    `withheld` says why there is none.
+    """
+
+    metrics: tuple[MetricValue, ...] = ()
+    trusted: bool = False
+    withheld: str | None = None
+    missed: int = 0
+    """Of `checked` earlier windows that have labels now, those whose labels it missed."""
+    checked: int = 0
+
+
+class PerformanceReport(Report):
+    """How well the model does. The window is the newest one that labels can say something of, else the
+    newest one, estimated; of a batch model, a batch. The first metric is the one to show.
+
+    `worse` means that the model got worse, by labels or by a trusted estimate, in this window and in one of
+    the two before (where they could be judged); `reason` is a sentence.
+    """
+
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    batch: str | None = None
+    rows: int = 0
+    labelled: int = 0
+    coverage: float | None = None
+    provisional: bool = True
+    """Labels may still come."""
+    metrics: tuple[MetricValue, ...] = ()
+    estimated: EstimatedPerformance | None = None
+    populations: tuple[PopulationPerformance, ...] = ()
+    worse: bool = False
+    by: Literal["labels", "estimate"] | None = None
+    """What the verdict is from; None without a verdict."""
+    judged: int = 0
+    """Of this window and the two before, those that could be judged."""
+    reason: str = ""
+
+
 class MaintenanceReport(Report):
     """What was done to the tables beside writing them, since the process started. `retired` and `forgotten`
     count rows of the table of inferences since it was made; `rows.stored` counts them too.
@@ -281,6 +349,7 @@ class StatusReport(Report):
     drift: DriftReport | None = None
     data_quality: DataQualityReport | None = None
     coverage: CoverageReport | None = None
+    performance: PerformanceReport | None = None
     batches: BatchReport | None = None
     maintenance: MaintenanceReport | None = None
     forget: ForgetReport | None = None

@@ -7,6 +7,10 @@ import pytest
 
 from modelwarden.resources.report import StatusReport
 
+METRIC = {
+    "metric": "accuracy", "value": 0.71, "lower": 0.67, "upper": 0.75, "baseline": 0.85, "n": 400,
+    "worse": True, "pValue": 0.0, "withheld": None,
+}  # fmt: skip
 FULL = {
     "modelId": "m",
     "version": "0.1.0",
@@ -69,6 +73,16 @@ FULL = {
     },
     "forget": {"requests": 2, "pending": 1},
     "coverage": None,
+    "performance": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "batch": None,
+        "rows": 500, "labelled": 400, "coverage": 0.8, "provisional": False,
+        "metrics": [METRIC],
+        "estimated": {
+            "metrics": [METRIC], "trusted": True, "withheld": None, "missed": 0, "checked": 3,
+        },
+        "populations": [{"attribute": "sex", "group": "f", "segment": None, "metric": METRIC}],
+        "worse": True, "by": "labels", "judged": 3, "reason": "accuracy is 0.71, the reference has 0.85",
+    },
     "enrichments": [{
         "kind": "anomaly", "type": "AnomalyDetection", "state": "Ready", "reason": "Trained",
         "message": "on 5 rows",

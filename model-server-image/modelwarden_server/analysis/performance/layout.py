@@ -8,10 +8,10 @@ change for a definition of the same hash: they are what is on the disk.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -156,6 +156,38 @@ class OutcomeSpace:
         fields += [segment.holds(rows).astype(np.int64) for segment in self.definition.segments]
         return np.concatenate([scores, packed_fields(fields, self._widths, rows.num_rows)], axis=1)
 
+    @property
+    def packing(self) -> dict[str, Any]:
+        """How remembered rows are packed, as plain JSON, for a later definition to read them by."""
+        definition = self.definition
+        return {
+            "outcome": [definition.outcome.task.value, *definition.outcome.predictions],
+            "score_words": self.everybody.row_words,
+            "row_words": self.row_words,
+            "groups": [[rule.attribute, *rule.names] for rule in definition.groups],
+            "segments": [
+                [s.name, [[c.attribute, c.comparator, *c.values] for c in s.where]]
+                for s in definition.segments
+            ],
+        }
+
+    def repacked(self, rows: Words, before: Mapping[str, Any]) -> Words:
+        """Rows that another definition has packed (`packing`), as this one does: groups by name, else OTHER;
+        segments that are the same, else nobody. Raises ValueError if another thing was predicted.
+        """
+        after = self.packing
+        if [before["outcome"], before["score_words"]] != [after["outcome"], after["score_words"]]:
+            raise ValueError("what is predicted is another thing than before")
+        scores = rows[:, : self.everybody.row_words]
+        widths = [_GROUP_BITS] * len(before["groups"]) + [1] * len(before["segments"])
+        old = unpacked_fields(rows[:, self.everybody.row_words :], widths)
+        groups = {attribute: (names, old[i]) for i, (attribute, *names) in enumerate(before["groups"])}
+        inside = dict(zip(map(str, before["segments"]), old[len(groups) :], strict=True))
+        fields = [_by_name(rule, groups.get(rule.attribute), len(rows)) for rule in self.definition.groups]
+        nobody = np.zeros(len(rows), dtype=np.int64)
+        fields += [inside.get(str(segment), nobody) for segment in after["segments"]]
+        return np.concatenate([scores, packed_fields(fields, self._widths, len(rows))], axis=1)
+
     def labels(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.float64]:
         """The labels of these rows (see Outcome.labels)."""
         return self.definition.outcome.labels(rows)
@@ -218,3 +250,13 @@ class OutcomeSpace:
         """The names of groups by block, "" for everybody and segments."""
         groups = {rule.attribute: (*rule.names, OTHER, MISSING) for rule in self.definition.groups}
         return [groups[a][place] if a is not None else "" for a, place, _ in self.populations]
+
+
+def _by_name(rule: GroupRule, old: tuple[list[str], Integers] | None, rows: int) -> Integers:
+    """The groups of a rule, told from the places in an older list of names."""
+    other = len(rule.names)
+    if old is None:
+        return np.full(rows, other, dtype=np.int64)
+    places = {name: place for place, name in enumerate(rule.names)}
+    table = np.array([*(places.get(name, other) for name in old[0]), other, other + 1], dtype=np.int64)
+    return np.asarray(table[old[1]])
