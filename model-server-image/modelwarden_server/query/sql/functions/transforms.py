@@ -12,11 +12,12 @@ from typing import Final
 from modelwarden_server.query.sql.arguments import Arguments
 from modelwarden_server.query.sql.expression import COMPARABLE, NUMERIC, Expression, Kind, combined, number_of
 from modelwarden_server.query.sql.request import MAX_SELECT, Property, condition
-from modelwarden_server.query.sql.values import constant, moment
+from modelwarden_server.query.sql.values import constant, moment, number
 
 ROUNDED: Final = ("second", "minute", "hour", "day", "month", "year")
 _UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
 _MAX_THRESHOLDS = 200
+_MAX_CONDITIONS = 20
 _MAX_OFFSET = 1_000_000
 
 
@@ -135,7 +136,9 @@ def _logical(word: str) -> Callable[[Arguments], Expression]:
 
 
 def _bias_mitigated(arguments: Arguments) -> Expression:
-    """1 from the group's threshold on, 0 below it, null for a row of no group."""
+    """1 from the threshold of the row's group on, 0 below it; null for a row of no group, or without a
+    prediction. A row is in the first group whose conditions it meets, all of them.
+    """
     named = arguments.level.model.prediction()
     _, predicted = arguments.property("predicted_property", None if named is None else named.name, NUMERIC)
     groups = arguments.raw("thresholds")
@@ -143,19 +146,28 @@ def _bias_mitigated(arguments: Arguments) -> Expression:
         raise arguments.error("thresholds", f"must be a list of 1 to {_MAX_THRESHOLDS} groups")
     cases, parts = "", [predicted]
     for place, group in enumerate(groups):
-        where = f"thresholds[{place}]"
-        if not isinstance(group, dict) or not isinstance(group.get("threshold"), int | float):
-            raise arguments.error(where, "needs conditions and a threshold")
-        given = group.get("conditions")
-        conditions = given if isinstance(given, list) else [given]
-        holds = [
-            arguments.judged(condition(one, f"{arguments.at(where)}.conditions[{number}]"))
-            for number, one in enumerate(conditions)
-        ]
+        holds, threshold = _group(arguments, group, f"thresholds[{place}]")
         parts += holds
-        passed = f"CAST({number_of(predicted)} >= {arguments.bind(float(group['threshold']))} AS INTEGER)"
+        passed = f"CAST({number_of(predicted)} >= {arguments.bind(threshold)} AS INTEGER)"
         cases += f" WHEN {' AND '.join(one.sql for one in holds) or 'true'} THEN {passed}"
     return combined(f"(CASE{cases} END)", Kind.INTEGER, *parts)
+
+
+def _group(arguments: Arguments, group: object, where: str) -> tuple[list[Expression], float]:
+    """A group's conditions and its threshold."""
+    if not isinstance(group, dict) or group.get("threshold") is None:
+        raise arguments.error(where, "needs conditions and a threshold")
+    if extra := group.keys() - {"conditions", "threshold"}:
+        raise arguments.error(where, f"has no place for {min(extra)[:100]!r}")
+    given = group.get("conditions")
+    conditions = given if isinstance(given, list) else [given]
+    if len(conditions) > _MAX_CONDITIONS:
+        raise arguments.error(where, f"at most {_MAX_CONDITIONS} conditions")
+    holds = [
+        arguments.judged(condition(one, f"{arguments.at(where)}.conditions[{place}]"))
+        for place, one in enumerate(conditions)
+    ]
+    return holds, float(number(group["threshold"], f"{arguments.at(where)}.threshold"))
 
 
 TRANSFORMS: Final[Mapping[str, Callable[[Arguments], Expression]]] = {
