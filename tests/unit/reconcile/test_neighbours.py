@@ -49,6 +49,24 @@ def test_a_dataset_concerns_its_model_when_it_comes_changes_and_goes() -> None:
     assert neighbours.saw(MODEL, model()) == ()
 
 
+def test_an_enrichment_concerns_its_model_and_the_others_of_its_model() -> None:
+    neighbours = Neighbours()
+    neighbours.saw(DATASET, dataset("train"))
+    neighbours.saw(ENRICHMENT, dataset("first"))
+    neighbours.saw(ENRICHMENT, dataset("elsewhere", to="other"))
+    assert neighbours.saw(ENRICHMENT, dataset("second")) == (CENSUS, (ENRICHMENT, Key("shop", "first")))
+    assert neighbours.lost(ENRICHMENT, dataset("first")) == (CENSUS, (ENRICHMENT, Key("shop", "second")))
+
+
+def test_what_a_model_says_of_its_trainings_concerns_its_enrichments() -> None:
+    neighbours = Neighbours()
+    neighbours.saw(ENRICHMENT, dataset("spots"))
+    neighbours.saw(MODEL, model(enrichments=[{"kind": "hotspots", "state": "Pending"}]))
+    assert neighbours.saw(MODEL, model(enrichments=[{"state": "Pending", "kind": "hotspots"}])) == ()
+    changed = neighbours.saw(MODEL, model(enrichments=[{"kind": "hotspots", "state": "Ready"}]))
+    assert changed == ((ENRICHMENT, Key("shop", "spots")),)
+
+
 def test_a_namesake_that_points_elsewhere_concerns_both_models() -> None:
     neighbours = Neighbours()
     neighbours.saw(DATASET, dataset())
