@@ -34,13 +34,16 @@ def write_yaml(folder: Path) -> None:
     """The demo's objects, with a window of a chunk's length."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in sorted(HERE.glob("*.yaml")):
-        bodies = [_for_the_story(body) for body in yaml.safe_load_all(path.read_text())]
+        bodies = [_for_the_story(body) for body in yaml.safe_load_all(path.read_text()) if body]
         (folder / path.name).write_text(yaml.safe_dump_all(bodies, sort_keys=False))
 
 
 def _for_the_story(body: dict[str, Any]) -> dict[str, Any]:
+    spec = body["spec"]
     if body["kind"] == "MonitoredModel":
-        body["spec"]["monitoring"] = dict(MONITORING)
+        spec["monitoring"] = dict(MONITORING)
+    if "hotspots" in spec:
+        spec["hotspots"]["window"] = MONITORING["window"]
     return body
 
 

@@ -31,6 +31,7 @@ class Record:
     reference: Raw = field(default_factory=dict)
     newest: list[Raw] = field(default_factory=list)
     labelled: list[Raw] = field(default_factory=list)
+    seconds: float = 0.0
 
     def write(self, path: Path) -> None:
         """As a JSON file."""

@@ -1,0 +1,106 @@
+"""What each detector said of a chunk, read from what the cell answered. Pure.
+
+What this module must not do: judge by itself. A verdict is the cell's or the operator's, or it is none.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from examples.census import data, train
+from examples.census.story.cell import MONITORING
+from examples.census.story.chunks import Chunk, Truth, least_auc, truth_of
+from examples.census.story.run import Record
+from modelwarden.reconcile.monitoredmodel.data import model_healthy
+from modelwarden.resources.monitoredmodel import MonitoredModelSpec
+from modelwarden.resources.report import StatusReport
+
+Raw = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Features that drifted in the chunk, the worst first; those that had in one of the two chunks before."""
+
+    checked: int
+    drifted: tuple[str, ...]
+    persistent: tuple[str, ...]
+    pairs: int
+    """Pairs of attributes that no longer depend on each other as in the reference."""
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the cell said of one chunk, and what the operator would make of it."""
+
+    drift: Drift
+    quality: tuple[str, ...]
+    """What is wrong with the rows themselves, each in a word or two."""
+    health: str
+    """The condition ModelHealthy: True, False or Unknown."""
+    because: str
+    """Its message."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """The story: what is true and what was said, chunk by chunk."""
+
+    reference: Truth
+    least_auc: float
+    truth: tuple[Truth, ...]
+    said: tuple[Said, ...]
+    rows: int
+    seconds: float
+
+    @property
+    def collapsed(self) -> frozenset[int]:
+        """Chunks whose true AUC lies below the bound."""
+        return frozenset(k for k, truth in enumerate(self.truth) if truth.auc < self.least_auc)
+
+
+def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
+    """All of it."""
+    reference = truth_of(story.reference, story.reference.column(data.LABEL).to_numpy())
+    return Told(
+        reference=reference,
+        least_auc=least_auc(reference, chunks[0].rows.num_rows),
+        truth=tuple(chunk.truth for chunk in chunks),
+        said=tuple(map(said, record.newest, record.labelled)),
+        rows=sum(chunk.rows.num_rows for chunk in chunks),
+        seconds=record.seconds,
+    )
+
+
+def said(newest: Raw, _labelled: Raw) -> Said:
+    """What was said of a chunk while it was the newest, and once its labels had come."""
+    report = StatusReport.model_validate(newest["status"])
+    health = model_healthy(report, _SPEC)
+    return Said(drift=_drift(report), quality=_quality(report), health=health.status, because=health.message)
+
+
+_SPEC = MonitoredModelSpec.model_validate({"monitoring": MONITORING})
+
+
+def _drift(report: StatusReport) -> Drift:
+    drift = report.drift
+    if drift is None:
+        return Drift(0, (), (), 0)
+    found = sorted((one for one in drift.features if one.drifted), key=lambda one: -one.score)
+    return Drift(
+        checked=drift.checked,
+        drifted=tuple(one.name for one in found),
+        persistent=tuple(one.name for one in found if one.persistent),
+        pairs=drift.broken,
+    )
+
+
+def _quality(report: StatusReport) -> tuple[str, ...]:
+    quality = report.data_quality
+    if quality is None:
+        return ()
+    found = [f"{value.attribute} {value.question}" for value in quality.values if value.raised]
+    if quality.repeats is not None and quality.repeats.raised:
+        found.append("rows alike")
+    found += ["number of rows"] if quality.volume.raised else []
+    return (*found, *(["lag"] if quality.lag.raised else []))
