@@ -21,6 +21,8 @@ from modelwarden_server.door.inferences import InferenceRoom
 from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.references import ReferenceRoom
 from modelwarden_server.enrichments.bias import BiasKind
+from modelwarden_server.enrichments.hotspot_room import HotspotRoom
+from modelwarden_server.enrichments.hotspots import Hotspots
 from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
 from modelwarden_server.query.room import AnswerRoom
@@ -67,10 +69,10 @@ def furnish(cell: Cell) -> Rooms:
     # Labels before whoever hands labels to them.
     cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers, forget]
     # Each kind in the order in which the status names it; rooms of their own are attached before.
-    bias = BiasKind(cell)
-    kinds: list[TrainedKind] = [bias]
+    bias, hotspots = BiasKind(cell), Hotspots()
+    kinds: list[TrainedKind] = [bias, hotspots]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
-    cell.rooms += [bias, enrichments]
+    cell.rooms += [bias, HotspotRoom(cell, hotspots, batches.closed), enrichments]
     return Rooms(admission, inferences, files, references, answers, enrichments)
 
 

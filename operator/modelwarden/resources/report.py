@@ -282,6 +282,38 @@ class PerformanceReport(Report):
     reason: str = ""
 
 
+class AnomalyReport(Report):
+    """How unlike the reference the rows of the newest window (by event time) are.
+
+    `beyond` of the `scored` rows lie beyond the reference's 99th percentile: a `rate`, of which `expected` is
+    to be expected of rows like the reference's. `p_value`: of an exact one-sided test. `mean_score` is the
+    multivariate drift, `reference_mean_score` what it is without.
+    """
+
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    state: DriftState = "Ok"
+    scored: int = 0
+    beyond: int = 0
+    rate: float | None = None
+    expected: float | None = None
+    p_value: float | None = None
+    raised: bool = False
+    """More rows are anomalous than the reference explains: significant, and half as many again."""
+    persistent: bool = False
+    """One of the two windows before says the same, or neither can say anything."""
+    limit: float | None = None
+    """The score at the 99th percentile."""
+    mean_score: float | None = None
+    reference_mean_score: float | None = None
+    attributes: dict[str, int] = Field(default_factory=dict)
+    """Rows beyond, by attributes that made them so; the ten most frequent."""
+    waiting: int = 0
+    """Rows that have no score yet."""
+    problem: str | None = None
+    """Why scores are behind, if they are."""
+
+
 class MaintenanceReport(Report):
     """What was done to the tables beside writing them, since the process started. `retired` and `forgotten`
     count rows of the table of inferences since it was made; `rows.stored` counts them too.
@@ -326,6 +358,32 @@ class EnrichmentReport(Report):
     trained_at: datetime | None = None
 
 
+class HotspotReport(Report):
+    """Where the model is worse than elsewhere, in the newest window (or batch) that was searched.
+
+    `rows` of it, `labelled` of those that were searched; `overall`: the metric of all rows. `worst` says the
+    rule of the worst region in words, with its metric, that of all other rows, and its rows.
+    """
+
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    batch_id: str | None = None
+    rows: int
+    labelled: int
+    metric: str
+    threshold: float | None = None
+    overall: float | None = None
+    count: int = 0
+    worst: str | None = None
+    worst_value: float | None = None
+    worst_rest: float | None = None
+    worst_rows: int | None = None
+    new_insights: int = 0
+    """Insights of all windows that nobody has taken note of."""
+    note: str = ""
+    """Why nothing was searched, if so."""
+
+
 class StatusReport(Report):
     """The whole of `/status`."""
 
@@ -354,6 +412,7 @@ class StatusReport(Report):
     maintenance: MaintenanceReport | None = None
     forget: ForgetReport | None = None
     enrichments: tuple[EnrichmentReport, ...] = ()
+    hotspots: HotspotReport | None = None
 
     def to_json(self) -> bytes:
         """The report as camelCase JSON."""

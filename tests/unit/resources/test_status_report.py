@@ -89,6 +89,12 @@ FULL = {
         "missing": [], "due": False, "wanted": "ab", "installed": "ab", "artefactHash": "cd",
         "trainedAt": "2026-01-01T00:00:00Z",
     }],
+    "hotspots": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-08T00:00:00Z", "batchId": None,
+        "rows": 900, "labelled": 800, "metric": "accuracy", "threshold": 0.5, "overall": 0.8, "count": 1,
+        "worst": "where age > 60: accuracy 0.41 instead of 0.83 elsewhere (90 rows measured)",
+        "worstValue": 0.41, "worstRest": 0.83, "worstRows": 180, "newInsights": 2, "note": "",
+    },
 }  # fmt: skip
 
 
