@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from chart_install import kubectl
 from cluster_client import ClusterClient, explained
-from model_factory import enrichment, monitored_model
+from model_factory import monitored_model
 from operator_process import OperatorProcess, eventually
 
 from testbed.apiserver import ApiServer
@@ -149,16 +149,6 @@ def test_a_pod_that_cannot_be_placed_shows_with_its_reason(cluster: ClusterClien
     found = eventually(lambda: _reason(cluster, namespace, "StoreAvailable", "Unschedulable"))
     assert "Insufficient memory" in found["message"]
     assert pod["metadata"]["name"] not in found["message"]
-
-
-def test_an_enrichment_says_that_it_takes_no_effect_yet(cluster: ClusterClient, namespace: str) -> None:
-    cluster.create(enrichment(namespace))
-    live = eventually(lambda: cluster.get("Enrichment", namespace, "spots").get("status") and
-                      cluster.get("Enrichment", namespace, "spots"))  # fmt: skip
-    ready = next(c for c in live["status"]["conditions"] if c["type"] == "Ready")
-    assert (ready["status"], ready["reason"]) == ("False", "NotSupportedYet"), explained(live)
-    cluster.patch("Enrichment", namespace, "spots", {"spec": {"enabled": False}})
-    eventually(lambda: cluster.condition("Enrichment", namespace, "spots", "Ready")["reason"] == "Disabled")
 
 
 def test_metrics_tell_reconciles_durations_lags_and_conditions_by_kind(running: OperatorProcess) -> None:

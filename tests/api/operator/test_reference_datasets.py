@@ -1,10 +1,10 @@
 """A ReferenceDataset: declared in its model's store, closed, profiled by one Job, and mirrored as it is."""
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from cluster_client import COLLECTED, ClusterClient, explained
+from ended_jobs import finish
 from model_factory import monitored_model, reference_dataset
 from operator_process import eventually
 from stub_cells import StubCell
@@ -78,7 +78,7 @@ def test_only_the_profile_in_the_store_makes_a_dataset_ready(
 ) -> None:
     cluster.create(reference_dataset(namespace, closed=True))
     job = eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
-    _finish(cluster, namespace, job, "Complete")
+    finish(cluster, namespace, job["metadata"]["name"], "Complete")
     eventually(lambda: _reason(cluster, namespace, "Profiled", "Profiling"))
     store.datasets["train"] |= {"state": "profiled", "profileHash": "cd" * 32, "records": 7}
     eventually(lambda: _reason(cluster, namespace, "Ready", "Profiled"))
@@ -92,7 +92,7 @@ def test_a_job_that_gave_up_stalls_the_dataset_until_it_is_deleted(
 ) -> None:
     cluster.create(reference_dataset(namespace, closed=True))
     job = eventually(lambda: cluster.get("Job", namespace, f"train-profile-{HASH[:10]}"))
-    _finish(cluster, namespace, job, "Failed")
+    finish(cluster, namespace, job["metadata"]["name"], "Failed")
     stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "ProfileFailed"))
     assert "BackoffLimitExceeded" in stalled["message"]
     cluster.delete("Job", namespace, job["metadata"]["name"], propagationPolicy="Background")
@@ -140,7 +140,7 @@ def test_a_source_that_cannot_be_read_stalls_with_the_reader_s_own_words(
     (job,) = eventually(lambda: cluster.all_of("Job", namespace))
     assert cluster.get("NetworkPolicy", namespace, "train-load") is None
     store.datasets["train"]["message"] = "x: 1 of 3 rows are not good"
-    _finish(cluster, namespace, job, "Failed")
+    finish(cluster, namespace, job["metadata"]["name"], "Failed")
     stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "SourceFailed"))
     assert "1 of 3 rows" in stalled["message"]
     # Another source is another Job, at once.
@@ -183,23 +183,6 @@ def test_deleting_a_dataset_takes_its_job_and_leaves_the_store_alone(
     eventually(lambda: cluster.get("Job", namespace, name) is None, COLLECTED)
     eventually(lambda: cluster.get("Secret", namespace, name) is None, COLLECTED)
     assert store.datasets["train"]["state"] == "closed"
-
-
-def _finish(cluster: ClusterClient, namespace: str, job: dict[str, Any], how: str) -> None:
-    """There is no node here: the test ends the Job as the Job controller would."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    name = job["metadata"]["name"]
-    # Suspended, so that the controller does not start a pod between the two writes.
-    before = {"Complete": "SuccessCriteriaMet", "Failed": "FailureTarget"}[how]
-    reason = {"Complete": "CompletionsReached", "Failed": "BackoffLimitExceeded"}[how]
-    common = {"status": "True", "reason": reason, "lastTransitionTime": now, "lastProbeTime": now}
-    conditions = [common | {"type": before}, common | {"type": how}]
-    # The start is the real controller's, and may not be changed: "now" can be a second later.
-    started = eventually(lambda: cluster.get("Job", namespace, name)["status"].get("startTime"))
-    done = {"conditions": conditions, "startTime": started, "active": 0, "ready": 0, "terminating": 0}
-    done |= {"completionTime": now, "succeeded": 1} if how == "Complete" else {"failed": 1}
-    done |= {"uncountedTerminatedPods": None}
-    cluster.patch("Job", namespace, name, {"status": done}, "status")
 
 
 def _decoded(text: str) -> str:

@@ -87,7 +87,14 @@ def _live(
         eventually(
             lambda: [s for s in cluster.all_of("Secret", SHOP) if "-profile-" in s["metadata"]["name"]]
         )
-        eventually(lambda: cluster.condition("Enrichment", SHOP, "spots", "Stalled").get("status") == "True")
+        # A training that is due, and then is not any more.
+        due = {"kind": "hotspots", "type": "Hotspots", "state": "Training", "due": True, "wanted": "ab" * 32}
+        cells.cells[SHOP, "census"].report["enrichments"] = [due]
+        name = f"census-train-hotspots-{'ab' * 4}"
+        eventually(lambda: cluster.get("Secret", SHOP, name))
+        eventually(lambda: cluster.get("Enrichment", SHOP, "spots")["status"]["state"] == "Training")
+        cells.cells[SHOP, "census"].report["enrichments"] = [due | {"due": False, "wanted": None}]
+        eventually(lambda: cluster.get("Job", SHOP, name) is None)
         # An identity that no pod reads any more, as an upgrade leaves one behind.
         _leave_an_old_identity(cluster)
         cluster.patch("Deployment", SHOP, "census", {"spec": {"replicas": 3}})
