@@ -45,7 +45,12 @@ from modelwarden_server.store.verify import Verdict, entry_path, verify_table, w
 __all__ = ["AppendTable", "Commit", "CommitError", "NotDurableError", "Replacement", "TableFile"]
 
 CHECKPOINT_EVERY = 20
-_CONFIGURATION = {"delta.checkpointInterval": "1000000"}  # ours are made, and synced, by us
+_CONFIGURATION = {
+    "delta.checkpointInterval": "1000000",  # ours are made, and synced, by us
+    # For a week, the default, each checkpoint would list all files ever merged: after 5000 commits ten times
+    # as much as there is. We remove them ourselves, sooner (`vacuum`).
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+}
 
 
 class CommitError(Exception):

@@ -1,12 +1,15 @@
 """The one way rows get into a table: exactly once, verified at the next start."""
 
+import time
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from modelwarden_server.store.delta import CHECKPOINT_EVERY, AppendTable
+from modelwarden_server.store import delta
+from modelwarden_server.store.delta import CHECKPOINT_EVERY, AppendTable, Replacement
 from modelwarden_server.store.parquet import file_name
 from modelwarden_server.store.verify import TableDamagedError, entry_path, read_mark, write_mark
 
@@ -145,3 +148,20 @@ def test_a_failed_write_leaves_no_file_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space"):
         table.append((b for _ in (1,) for b in broken()), {"log": 1})
     assert (list((tmp_path / "t").glob("part-*")), table.version) == ([], 0)
+
+
+def test_a_checkpoint_lists_no_files_that_went_long_ago(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delta, "CHECKPOINT_EVERY", 1)
+    table = opened(tmp_path / "t")
+    now = time.time()
+    for name, ago in (("old", 7200.0), ("recent", 0.0)):
+        table.append([rows(name)], {})
+        monkeypatch.setattr(delta.time, "time", lambda at=now - ago: at)
+        table.replace(Replacement(table.files, [], rows_change=True), {})
+    table.append([rows("here")], {})
+    checkpoint = tmp_path / "t" / "_delta_log" / f"{table.version:020d}.checkpoint.parquet"
+    removed = pq.read_table(checkpoint, columns=["remove"]).column("remove").drop_null()
+    assert len(removed) == 1
+    assert ids_of(opened(tmp_path / "t")) == ["here"]
