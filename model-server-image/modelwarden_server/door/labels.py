@@ -65,6 +65,7 @@ class LabelRoom:
         self._index.load()
         self._index.start()
         store.on_forget.append(self._index.drop)
+        store.maintenance.labels_retired.append(self._index.retire)
         return self._index
 
     def status(self) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, DIGEST_FORMAT, ID
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys
+from modelwarden_server.store.delta import TableFile
 from modelwarden_server.store.ids import Known
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.rows_table import RowsTable
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 FLUSH_LABELS = 1 << 15
 KEEP_VERSIONS = 64
 _ROWS_AT_ONCE = 8192
+_DROPPED_AT_ONCE = 1 << 20
 _WORDS = 3
 """Two of the digest, whose lowest bit tells that the label waits, and one of the arrival."""
 _RETRY_SECONDS = 5.0
@@ -135,9 +137,24 @@ class LabelIndex:
     def drop(self, keys: Words) -> None:
         """Forget the labels of these ids. Raises OSError; then it may be repeated."""
         with self._work:
-            self._flush()
-            self._runs.drop(keys)
-            self._keep()
+            self._drop(keys)
+
+    def retire(self, files: Sequence[TableFile]) -> None:
+        """These files of labels are about to be removed for their age: labels that are the newest of their id
+        go from here too, and wait no more. Raises OSError, pyarrow.ArrowInvalid; then it may be repeated.
+        """
+        with self._work:
+            held: list[Words] = []
+            for batch in self._sources.truth.read(files, [ID, ARRIVAL_TIME]):
+                keys = id_keys(batch.column(ID).to_pylist())
+                known, payload = self.find(keys)
+                held.append(keys[known & (payload[:, 2] <= _arrivals(batch))])
+                if sum(map(len, held)) >= _DROPPED_AT_ONCE:
+                    self._drop(np.concatenate(held))
+                    held = []
+            if held:
+                self._drop(np.concatenate(held))
+            self._sources.waiting(self._reached.waiting)
 
     def fold(self, _version: int, _batches: Sequence[pa.RecordBatch]) -> None:
         """See CommitListener: the rows are read from the table."""
@@ -220,7 +237,7 @@ class LabelIndex:
         unseen = self._sources.ids.look_up(keys, digests) == Known.NEW
         # A label that came before still waits, if its inference has not been folded since.
         digests[:, 1] |= np.where(before, old[:, 1] & _WAITING, unseen.astype(np.uint64))
-        arrivals = batch.column(ARRIVAL_TIME).cast(pa.int64()).to_numpy().astype(np.uint64)
+        arrivals = _arrivals(batch)
         payload = np.concatenate([digests, arrivals[:, None]], axis=1)
         latest = np.where(before, old[:, 2], np.uint64(0)).tolist()
         key_bytes, rows, width = keys.tobytes(), payload.tobytes(), 8 * _WORDS
@@ -249,6 +266,14 @@ class LabelIndex:
         for place in np.flatnonzero(waited):
             self._newest[keys[place].tobytes()] = payload[place].tobytes()
         self._count(-int(waited.sum()))
+
+    def _drop(self, keys: Words) -> None:
+        self._flush()
+        keys = np.unique(keys, axis=0)
+        known, payload = self.find(keys)
+        self._count(-int((known & ((payload[:, 1] & _WAITING) == _WAITING)).sum()))
+        self._runs.drop(keys)
+        self._keep()
 
     def _count(self, more: int) -> None:
         r = self._reached
@@ -280,6 +305,11 @@ class LabelIndex:
             and facts["truth"] <= self._sources.truth.version
             and facts["inferences"] <= self._sources.inferences.version
         )
+
+
+def _arrivals(batch: pa.RecordBatch) -> Words:
+    arrivals: Words = batch.column(ARRIVAL_TIME).cast(pa.int64()).to_numpy().astype(np.uint64)
+    return arrivals
 
 
 def comparable(digests: Words) -> Words:

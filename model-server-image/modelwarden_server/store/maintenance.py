@@ -70,7 +70,8 @@ class Done:
 class Maintenance:
     """See the module's text. `rules` is asked before each look; `duties` come first, in their order.
 
-    `kept_ids` tells up to which version of the inferences their ids are known without the table.
+    `kept_ids` tells up to which version of the inferences their ids are known without the table;
+    `labels_retired` are told of files of labels before these are removed for their age, maybe twice.
     """
 
     tables: Tables
@@ -83,6 +84,7 @@ class Maintenance:
     done: Done = field(default_factory=Done)
     failure: str | None = None
     duties: list[Duty] = field(default_factory=list)
+    labels_retired: list[Callable[[Sequence[TableFile]], None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.steady = SteadyClock(self.clock, time.monotonic)
@@ -159,6 +161,8 @@ class Maintenance:
         truth = self.tables.truth
         labels = to_retire(truth.files, settled.truth, rules.label_rules, self.clock())
         if labels:
+            for hear in self.labels_retired:
+                hear(labels)
             self._remove(truth, labels)
         return bool(labels)
 

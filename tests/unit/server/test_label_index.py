@@ -180,8 +180,27 @@ def test_labels_can_be_dropped_by_id(tmp_path: Path) -> None:
     world = World(tmp_path)
     world.label(NAMES, 1, 0)
     world.check()
-    world.index.drop(id_keys(NAMES[:2]))
-    assert world.index.find(id_keys(NAMES))[0].tolist() == [False, False, True, True, True, True]
+    assert world.waiting == 6
+    for _ in range(2):
+        world.index.drop(id_keys(NAMES[:2]))
+        assert world.index.find(id_keys(NAMES))[0].tolist() == [False, False, True, True, True, True]
+        world.index.catch_up()
+        assert world.waiting == 4, "what is forgotten waits for nothing"
+
+
+def test_labels_that_are_removed_for_their_age_wait_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(labels, "_DROPPED_AT_ONCE", 2)
+    world = World(tmp_path)
+    world.label(NAMES[:5], 1, 0)
+    world.label(NAMES[3:], 2, 0)
+    world.check()
+    assert world.waiting == 6
+    for _ in range(2):
+        world.index.retire(world.truth.files_added(0)[:1])
+        assert world.waiting == 3, "those of which there is no newer one"
+        assert world.index.find(id_keys(NAMES))[0].tolist() == [False, False, False, True, True, True]
 
 
 @pytest.mark.parametrize("flush", [1, 1000])
