@@ -1,10 +1,10 @@
 """How unlike the reference a row is: encoding, isolation forest, and the place of a score among the
 reference's own.
 
-One half of the reference (by the seed) fits the encoding and grows the forest, the other half is what scores
-are compared with: a forest has memorised the rows it was grown on a little, and a limit taken from those would
-be crossed too often. Percentile: the share of that half's rows with a lower score, in percent. Must not know
-tables.
+One half of the reference (by the seed) fits the encoding and grows the forest, the other half is what
+scores are compared with: a forest has memorised the rows it was grown on a little, and a limit taken from
+those would be crossed too often. Percentile: the share of that half's rows with a lower score, in percent.
+Must not know tables.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,8 +6,8 @@ Each column becomes one feature, a text several:
   there and outside of it beyond; a missing one is −0.25;
 - a category or a boolean: its surprise in bits, −log2 of its share of the reference. The rarer, the further
   from the rest. Categories of at least one row in a hundred are told apart even where equally frequent. A
-  missing value is a category. The 1000 most frequent are kept; the others share one number, that of their mean
-  frequency; if there are no others, what was never seen counts as seen half a time;
+  missing value is a category. The 1000 most frequent are kept; the others share one number, that of their
+  mean frequency; if there are no others, what was never seen counts as seen half a time;
 - a text: see `text_features`.
 
 A column with one value only, or that gives one number for every row, is left out, with the reason. Kept are
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modelwarden_server.analysis.cells import as_floats, category_text
-from modelwarden_server.analysis.columns import LENGTH_TYPES, Column, Kind
+from modelwarden_server.analysis.columns import Column, Kind
 from modelwarden_server.analysis.text_features import TEXT_FEATURES, TextCoder, fit_text
 from modelwarden_server.analysis.trees import Floats, Matrix
 
@@ -227,7 +227,8 @@ def category_key(text: str | None) -> int:
     """The hash by which a category is known."""
     if text is None:
         return int(_NO_TEXT)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, person=b"mw-categ").digest(), "little")
+    digest = hashlib.blake2b(text.encode(), digest_size=8, person=b"mw-categ").digest()
+    return int.from_bytes(digest, "little")
 
 
 _NO_TEXT: Final = np.uint64(0)

@@ -1,4 +1,4 @@
-"""An isolation forest: grown by scikit-learn in a Job, scored here from arrays, with what made a row stand out.
+"""An isolation forest: grown by scikit-learn in a Job, scored here from arrays, with what made a row so.
 
 The score of a row is 2^(−E[h]/c(n)) (Liu, Ting, Zhou 2008): h is the length of its path in a tree plus c of
 the rows that share its leaf, n the rows a tree was grown on, c(n) = 2(ln(n−1) + γ) − 2(n−1)/n the expected

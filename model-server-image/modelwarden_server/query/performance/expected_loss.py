@@ -1,6 +1,6 @@
 """What a regression's errors are expected to be where no label is known yet: sums over any window, of whoever
-has a model of the loss (`enrichments.loss`). Estimated MAE of a window is `absolute / rows`, estimated RMSE the
-root of `squared / rows`.
+has a model of the loss (`enrichments.loss`). Estimated MAE of a window is `absolute / rows`, estimated RMSE
+the root of `squared / rows`.
 
 The sampling error of a mean over n rows is about `absolute_deviation / sqrt(n)` (of squares:
 `squared_deviation / sqrt(n)`). Blind to a changed relation of inputs and labels: estimates are for changed
