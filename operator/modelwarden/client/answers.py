@@ -73,6 +73,23 @@ def quality_frame(answer: dict[str, Any], properties: Sequence[str], rollup: str
     return frame
 
 
+def enrichments_frame(status: dict[str, Any]) -> pd.DataFrame:
+    """A row a thing that is trained, from the cell's status. None of them: a cell before there were any."""
+    found = [
+        {
+            "kind": entry["kind"],
+            "type": entry["type"],
+            "state": entry["state"],
+            "since": entry["trainedAt"],
+            "message": entry["message"],
+        }
+        for entry in status.get("enrichments", [])
+    ]
+    frame = pd.DataFrame(found, columns=["kind", "type", "state", "since", "message"])
+    frame["since"] = pd.to_datetime(frame["since"], utc=True, format="ISO8601")
+    return frame
+
+
 def refused_part(number: int, rows: int, answer: dict[str, Any]) -> str:
     """Why a part of a reference was not taken as a whole, in a sentence."""
     counts = answer.get("counts", {})

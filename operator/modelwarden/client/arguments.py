@@ -55,6 +55,11 @@ If the line breaks, send it again: a row that is stored already is not counted a
   modelwarden send-file run-17.parquet --batch run-17 && modelwarden close-batch run-17 --rows 50000
   modelwarden send-file scans.json --images scans/
 """
+ENRICHMENTS = """\
+Lists what is computed on top of the model's rows: its type (as an Enrichment declares it), its state
+(Disabled, Pending, Training, Ready, Failed), since when it is in use, and why, or what is missing.
+To turn one on or off, apply an Enrichment; without any, anomaly detection is on once a reference is closed.
+"""
 QUERY = """\
 Asks a question in the documented query language (docs/queries.md). QUERY is JSON, @FILE, or - for standard
 input.
@@ -163,6 +168,15 @@ def _asking(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: 
     quality.add_argument("--by", choices=commands.WINDOW_NAMES, help="one window a time, not all in one")
     quality.add_argument("--all", action="store_true", help="also what does not occur")
     quality.set_defaults(run=commands.quality)
+
+    enrichments = added.add_parser(
+        "enrichments",
+        help="what is trained for the model, and how far it is",
+        description=ENRICHMENTS,
+        **cell,
+    )
+    enrichments.add_argument("--check", action="store_true", help="exit with 1 if a training failed")
+    enrichments.set_defaults(run=commands.enrichments)
 
     forget = added.add_parser("forget", help="delete inferences for good", description=FORGET, **cell)
     forget.add_argument("ids", nargs="*", metavar="PARTNER_INFERENCE_ID")

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from modelwarden.client.answers import drift_frame, quality_frame, query_frame
+from modelwarden.client.answers import drift_frame, enrichments_frame, quality_frame, query_frame
 from modelwarden.client.connection import Connection
 from modelwarden.client.errors import CellError, ClientError
 from modelwarden.client.questions import DriftScope, drift_question
@@ -94,6 +94,13 @@ class Asking(Connection):
         query |= {"rollup": rollup} if rollup else {}
         answer = self._object(self._request("POST", "/inferences/query/data_quality", query))
         return quality_frame(answer, features, rollup)
+
+    def enrichments(self) -> pd.DataFrame:
+        """What is computed on top of the model's rows: a row a kind, with its `type` (None: nobody declares
+        it), `state` (Disabled, Pending, Training, Ready, Failed), `since` (when what is in use was trained)
+        and a `message` that says why and what is missing.
+        """
+        return enrichments_frame(self.status())
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """The state of a batch: rows counted, open or uploaded."""

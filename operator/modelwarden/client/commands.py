@@ -161,6 +161,20 @@ def quality(parsed: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def enrichments(parsed: argparse.Namespace) -> int:
+    """What is computed on top of the rows, and how far it is."""
+    with _cell(parsed) as cell:
+        frame = cell.enrichments()
+    if not len(frame):
+        print("this model's server trains nothing")
+        return EXIT_OK
+    told = frame.assign(
+        type=frame["type"].fillna("–"), since=frame["since"].dt.strftime("%Y-%m-%d %H:%M").fillna("–")
+    )
+    print(told.to_string(index=False, justify="left"))
+    return EXIT_FAILED if parsed.check and (frame["state"] == "Failed").any() else EXIT_OK
+
+
 def forget(parsed: argparse.Namespace) -> int:
     """Has inferences deleted for good, or tells what became of a request."""
     with _cell(parsed) as cell:

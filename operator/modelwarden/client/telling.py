@@ -26,6 +26,7 @@ def status_lines(status: dict[str, object]) -> list[str]:
     lines += [
         f"reference  {entry['name']}: {entry['state']}, {entry['records']} rows" for entry in references
     ]
+    lines += enrichment_lines(status.get("enrichments"))
     if isinstance(drift, dict):
         window = f"{drift['windowStart']} to {drift['windowEnd']}"
         lines.append(f"drift      {drift['state']}: {window}, {drift['rows']} rows")
@@ -37,3 +38,10 @@ def status_lines(status: dict[str, object]) -> list[str]:
     else:
         lines.append("drift      nothing compared yet")
     return lines
+
+
+def enrichment_lines(entries: object) -> list[str]:
+    """A line for each thing that is trained or that could not be; none for what nobody has turned on."""
+    found = entries if isinstance(entries, list) else []
+    told = [entry for entry in found if entry["reason"] != "TurnedOff"]
+    return [f"enriched   {entry['kind']}: {entry['state']}, {entry['message']}" for entry in told]

@@ -336,3 +336,46 @@ def test_local_becomes_the_server_and_hands_its_arguments_on(monkeypatch: pytest
     assert became == [
         [sys.executable, "-m", "modelwarden_server", "local", "some/folder", "--port", "9000", "--help"]
     ]
+
+
+def test_enrichments_are_listed_with_their_state_and_a_failed_one_fails_the_check(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def entry(kind: str, type_: str | None, state: str, message: str, trained: str | None) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "type": type_,
+            "state": state,
+            "reason": "TurnedOff" if state == "Disabled" else "",
+            "message": message,
+            "trainedAt": trained,
+        }
+
+    ready = entry("anomaly", "AnomalyDetection", "Ready", "trained and in use", "2026-03-01T12:00:00.5Z")
+    loss = entry("loss", None, "Pending", "waits for labels", None)
+    off = entry("bias", "BiasMitigation", "Disabled", "no Enrichment", None)
+    failed = entry("hotspots", "Hotspots", "Failed", "one class only", None)
+    scripted.script = answering(STATUS | {"enrichments": [ready, loss, off]})
+    assert run(scripted, "enrichments", "--check") == cli.EXIT_OK
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == ["kind", "type", "state", "since", "message"]
+    assert [" ".join(line.split()) for line in lines] == [
+        "anomaly AnomalyDetection Ready 2026-03-01 12:00 trained and in use",
+        "loss – Pending – waits for labels",
+        "bias BiasMitigation Disabled – no Enrichment",
+    ]
+    assert run(scripted, "status") == cli.EXIT_OK
+    shown = capsys.readouterr().out
+    assert "enriched   loss: Pending, waits for labels\n" in shown
+    assert "bias" not in shown
+    scripted.script = answering(STATUS | {"enrichments": [ready, failed]})
+    assert run(scripted, "enrichments", "--check") == cli.EXIT_FAILED
+    assert run(scripted, "enrichments") == cli.EXIT_OK
+
+
+def test_a_cell_that_trains_nothing_says_so(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = answering(STATUS)
+    assert run(scripted, "enrichments") == cli.EXIT_OK
+    assert "trains nothing" in capsys.readouterr().out
