@@ -20,6 +20,7 @@ from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.inferences import InferenceRoom
 from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.references import ReferenceRoom
+from modelwarden_server.enrichments.anomaly import AnomalyKind
 from modelwarden_server.enrichments.bias import BiasKind
 from modelwarden_server.enrichments.hotspot_room import HotspotRoom
 from modelwarden_server.enrichments.hotspots import Hotspots
@@ -69,10 +70,12 @@ def furnish(cell: Cell) -> Rooms:
     # Labels before whoever hands labels to them.
     cell.rooms += [HealthRoom(cell), labels, files, images, batches, inferences, references, answers, forget]
     # Each kind in the order in which the status names it; rooms of their own are attached before.
+    anomaly = AnomalyKind(cell, answers.rows_between)
+    answers.questions.scores = anomaly.files
     bias, hotspots = BiasKind(cell), Hotspots()
-    kinds: list[TrainedKind] = [bias, hotspots]
+    kinds: list[TrainedKind] = [anomaly, bias, hotspots]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
-    cell.rooms += [bias, HotspotRoom(cell, hotspots, batches.closed), enrichments]
+    cell.rooms += [anomaly, bias, HotspotRoom(cell, hotspots, batches.closed), enrichments]
     return Rooms(admission, inferences, files, references, answers, enrichments)
 
 

@@ -247,13 +247,14 @@ class RowScorer:
 
     def _work(self) -> None:
         scoring = self._scoring
+        if not self.turned_on():
+            self._claim = NEVER_ASKED
+            return
         if scoring is None:
-            if not self.turned_on():
-                self._claim = NEVER_ASKED
             return
         self._lay_claim()
         self._pass_over()
-        while not self._stopping.is_set() and self._scoring is scoring:
+        while not self._stopping.is_set() and self._scoring is scoring and self.turned_on():
             work = self._next()
             if work is None:
                 return
@@ -417,5 +418,5 @@ def _oldest_arrival(path: Path) -> int:
         found = [column.statistics for column in columns if column.path_in_schema == ARRIVAL_TIME]
         if len(found) < len(groups) or any(one is None or not one.has_min_max for one in found):
             return 0
-        first: int = min((pa.scalar(one.min, INSTANT).value for one in found), default=0)
-    return first
+        first = min((one.min for one in found), default=None)
+    return 0 if first is None else int(pa.scalar(first, INSTANT).value)

@@ -36,7 +36,9 @@ def inference_with_labels(
         return None
     labels = _holding(sources.labels, identifier, deadline)
     asked = Condition(Property(ID, ID), "eq", identifier, ID)
-    query = Query((Item(EVERYTHING, Property(EVERYTHING, ""), ""),), conditions=(asked,), limit=1)
+    query = Query(
+        (Item(EVERYTHING, Property(EVERYTHING, ""), ""),), source="enriched", conditions=(asked,), limit=1
+    )
     found = answered(query, Page(), replace(sources, inferences=inferences, labels=labels), deadline, engine)
     row = msgspec.json.decode(found)["query_result"]
     if not row:

@@ -5,7 +5,7 @@ rows out in silence. Must not know how a question is put.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelwarden_server.analysis.cells import Cells
 from modelwarden_server.analysis.partials import Integers
@@ -54,6 +54,8 @@ class Questions:
     reach: Callable[[float], Generation | None]
     reference: Callable[[], Files | None]
     seconds: float = BARRIER_SECONDS
+    scores: Callable[[], Files | None] = lambda: None
+    """The anomaly scores there are, if rows are scored."""
 
     def settled(self) -> None:
         """Return when all that was acknowledged is in the tables. Raises Refusal (503)."""
@@ -68,12 +70,15 @@ class Questions:
         tables = cell.store.tables
         # Inferences first: a label that comes between the two finds its inference, or waits for it.
         inferences, labels = _files(tables.inferences), _files(tables.truth)
+        scores = self.scores()
+        model = QueriedModel.of(cell.identity, cell.settings.current.classifier_threshold)
         return QuerySources(
-            model=QueriedModel.of(cell.identity, cell.settings.current.classifier_threshold),
+            model=replace(model, scored=scores is not None),
             inferences=inferences,
             labels=labels,
             reference=self.reference(),
             counted=self._counted,
+            scores=scores,
         )
 
     def _counted(self) -> GenerationCounts | None:

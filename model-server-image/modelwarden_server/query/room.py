@@ -13,6 +13,7 @@ from starlette.routing import BaseRoute
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden.resources.report import CoverageReport, DataQualityReport, DriftReport
+from modelwarden_server.analysis.code_space import ROWS
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import from_json
@@ -115,6 +116,11 @@ class AnswerRoom:
     def compare_with(self, keeper: ReferenceKeeper) -> None:
         """Say where reference datasets are. Before the cell starts."""
         self._chosen = ChosenProfile(keeper, lambda: self._cell.settings.current)
+
+    def rows_between(self, start: int, end: int) -> int | None:
+        """How many inferences the slices [start, end) have, as far as they are counted; None: not yet."""
+        live = None if self._folder is None else self._folder.live
+        return None if live is None else int(live.window(start, end)[ROWS])
 
     def judge_batches(self, closed: Callable[[int], Sequence[Batch]]) -> None:
         """Say which batches were closed last, newest first, at most so many. Before the cell starts."""

@@ -408,6 +408,7 @@ class StatusReport(Report):
     data_quality: DataQualityReport | None = None
     coverage: CoverageReport | None = None
     performance: PerformanceReport | None = None
+    anomaly: AnomalyReport | None = None
     batches: BatchReport | None = None
     maintenance: MaintenanceReport | None = None
     forget: ForgetReport | None = None

@@ -13,7 +13,7 @@ import msgspec
 
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline, Files, check_rows
-from modelwarden_server.query.sql.catalog import LABELS, ROWS
+from modelwarden_server.query.sql.catalog import LABELS
 from modelwarden_server.query.sql.engine import Engine, Found
 from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.query.sql.partial_counts import Counted, count_by_partials
@@ -39,6 +39,8 @@ class QuerySources:
     labels: Files
     reference: Files | None
     counted: Callable[[], Counted | None]
+    scores: Files | None = None
+    """Anomaly scores, each with the time of its inference; None of a model whose rows are not scored."""
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,21 @@ def _files(sources: QuerySources, query: Query) -> Files:
 def _tables(statement: Statement, sources: QuerySources, deadline: Deadline) -> Mapping[str, TableRows]:
     tables = {}
     for name, columns in statement.columns.items():
-        files = sources.labels if name == LABELS else _main(statement, sources)
+        files = _of(name, statement, sources)
         check_rows(files.rows, MAX_SCANNED_ROWS)
-        span = statement.span if name == ROWS else (None, None)
+        span = (None, None) if name == LABELS else statement.span
         tables[name] = TableRows(files.paths, files.schema, columns, span, deadline)
     return tables
 
 
-def _main(statement: Statement, sources: QuerySources) -> Files:
-    found = sources.reference if statement.source == "reference" else sources.inferences
+def _of(name: str, statement: Statement, sources: QuerySources) -> Files:
+    match name:
+        case "labels":
+            return sources.labels
+        case "scores":
+            found = sources.scores
+        case _:
+            found = sources.reference if statement.source == "reference" else sources.inferences
     assert found is not None
     return found
 

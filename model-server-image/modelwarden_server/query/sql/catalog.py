@@ -26,11 +26,12 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, 
 
 ROWS = "rows"
 LABELS = "labels"
+SCORES = "scores"
 PLACE = "place"
 """A row's number in the order of its table, which the reader of the files adds."""
 INFERENCE_ID = "inference_id"
 _COLUMN = re.compile(r"\bc\d+\b")
-_LATER = ("anomaly_score", "lime_importance", "shap_importance", "explainer_algorithm", "explainer_attribute")
+_LATER = ("lime_importance", "shap_importance", "explainer_algorithm", "explainer_attribute")
 _BUILT_IN: dict[Source, dict[str, tuple[str, Kind]]] = {
     "inference": {
         INFERENCE_ID: (ROWS, Kind.TEXT),
@@ -48,6 +49,12 @@ _BUILT_IN: dict[Source, dict[str, tuple[str, Kind]]] = {
     },
     "reference": {},
 }
+_OF_SCORES: dict[str, tuple[str, Kind]] = {
+    "anomaly_score": ("score", Kind.NUMBER),
+    "anomaly_percentile": ("percentile", Kind.NUMBER),
+    "anomaly_attributes": ("attributes", Kind.TEXTS),
+}
+"""The columns of the table of scores, by what a query calls them."""
 
 
 class Scope(Protocol):
@@ -89,6 +96,9 @@ class Catalog:
         built_in = self._built_in.get(name)
         if built_in is not None:
             return self._special(name, *built_in)
+        if name in self._scores:
+            column, kind = self._scores[name]
+            return Expression(self.read(SCORES, column), kind, loose=frozenset({name}))
         attribute = self.model.by_name.get(name)
         if attribute is not None and self._has(attribute):
             return self._attribute(attribute)
@@ -97,12 +107,15 @@ class Catalog:
     def names(self) -> list[str]:
         """See Scope."""
         attributes = [a.name for a in self.model.attributes if self._has(a)]
-        return [name for name in self._built_in if name != BATCH or self.model.is_batch] + attributes
+        built_in = [name for name in self._built_in if name != BATCH or self.model.is_batch]
+        return [*built_in, *self._scores, *attributes]
 
     def missing(self, name: str) -> str:
         """See Scope."""
         if name in _LATER:
-            return f"{name} is not there: this model has no scores or explanations yet"
+            return f"{name} is not there: this model has no explanations yet"
+        if name in _OF_SCORES:
+            return f"{name} is there only from enriched, of a model whose rows are scored"
         if name in self.model.by_name:
             return f"{name} is not among the columns of {self.source}"
         return f"there is no {name[:100]!r}"
@@ -111,7 +124,7 @@ class Catalog:
         """See Scope: joins give back rows in an order of their own."""
         if self.source == "ground_truth":
             return self.read(LABELS, PLACE)
-        return self.read(ROWS, PLACE) if self.columns(LABELS) else None
+        return self.read(ROWS, PLACE) if self._joined else None
 
     def read(self, table: str, column: str) -> str:
         """The statement's name of a column, which will be read."""
@@ -123,9 +136,9 @@ class Catalog:
 
     def joins_after(self, pieces: Iterable[str]) -> bool:
         """See Scope."""
-        labels = set(self.columns(LABELS).values())
+        joined = {name for table in self._joined for name in self.columns(table).values()}
         used = {name for piece in pieces for name in _COLUMN.findall(piece)}
-        return bool(labels) and self.source != "ground_truth" and labels.isdisjoint(used)
+        return bool(joined) and self.source != "ground_truth" and joined.isdisjoint(used)
 
     def base(self, first: str | None = None) -> str:
         """The FROM item that yields the columns asked for so far; `first`: which rows are enough (WHERE,
@@ -133,17 +146,34 @@ class Catalog:
         """
         if self.source == "ground_truth":
             return self._newest_labels()
-        if not self.columns(LABELS):
+        if not self._joined:
             return ROWS
         # The key is read on both sides only when there is something to join.
-        left, right = self.read(ROWS, ID), self.read(LABELS, ID)
+        left = self.read(ROWS, ID)
+        joins = "".join(self._join(table, left, paged=first is not None) for table in self._joined)
         if first is None:
-            return f"(SELECT * FROM {ROWS} LEFT JOIN {self._newest_labels()} ON {left} = {right})"
-        labels = self._newest_labels(f" AND {right} IN (SELECT {left} FROM page)")
-        return (
-            f"(WITH page AS MATERIALIZED (SELECT * FROM {ROWS}{first})"
-            f" SELECT * FROM page LEFT JOIN {labels} ON {left} = {right})"
+            return f"(SELECT * FROM {ROWS}{joins})"
+        return f"(WITH page AS MATERIALIZED (SELECT * FROM {ROWS}{first}) SELECT * FROM page{joins})"
+
+    def _join(self, table: str, left: str, *, paged: bool) -> str:
+        right = self.read(table, ID)
+        among = f" AND {right} IN (SELECT {left} FROM page)" if paged else ""
+        # An inference is scored once, so its score needs no choice.
+        found = (
+            self._newest_labels(among)
+            if table == LABELS
+            else f"(SELECT * FROM {SCORES} WHERE {right} IS NOT NULL{among})"
         )
+        return f" LEFT JOIN {found} ON {left} = {right}"
+
+    @property
+    def _joined(self) -> list[str]:
+        """The tables beside the inferences that are read."""
+        return [table for table in (LABELS, SCORES) if self.columns(table)]
+
+    @property
+    def _scores(self) -> dict[str, tuple[str, Kind]]:
+        return _OF_SCORES if self.source == "enriched" and self.model.scored else {}
 
     @property
     def _built_in(self) -> dict[str, tuple[str, Kind]]:

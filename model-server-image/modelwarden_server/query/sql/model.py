@@ -21,6 +21,8 @@ class QueriedModel:
     attributes: tuple[ResolvedAttribute, ...]
     threshold: float = 0.5
     is_batch: bool = False
+    scored: bool = False
+    """Whether there is a table of anomaly scores."""
 
     @classmethod
     def of(cls, identity: CellIdentity, threshold: float) -> "QueriedModel":
