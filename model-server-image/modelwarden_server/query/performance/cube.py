@@ -117,6 +117,8 @@ class Cube:
     space: OutcomeSpace = field(init=False)
     counts: Generation = field(init=False)
     labelling: Labelling = field(init=False)
+    baseline: tuple[str, Integers] | None = None
+    """The reference: the hash of its content, and its sums by code."""
 
     def __post_init__(self) -> None:
         self.space = OutcomeSpace(self.definition)

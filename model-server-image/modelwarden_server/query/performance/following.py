@@ -18,13 +18,13 @@ import pyarrow as pa
 
 from modelwarden_server.analysis.performance.layout import Definition
 from modelwarden_server.query.batch_names import BatchNames
+from modelwarden_server.query.performance.baseline import ReferenceRows, kept_or_counted
 from modelwarden_server.query.performance.cube import Cube, CubeSources, OldRows
 from modelwarden_server.query.sealing import SealedFile
 from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.partials import drop_partials
-from modelwarden_server.store.rows_table import RowsTable
 
 log = logging.getLogger(__name__)
 _NEVER_ASKED = 1 << 62
@@ -53,8 +53,11 @@ class OutcomeFollower:
         sources: CubeSources,
         wanted: Callable[[], Definition | None],
         pace: Pace = DEFAULT_PACE,
+        reference: Callable[[], ReferenceRows | None] = lambda: None,
     ) -> None:
+        """`reference` gives the rows to compare with, None while there are none."""
         self._sources, self._wanted, self._pace = sources, wanted, pace
+        self._reference = reference
         self._sealed = SealedFile(sources.root)
         self._sealing = threading.Lock()
         self._moved = threading.Condition()
@@ -67,13 +70,6 @@ class OutcomeFollower:
         self.problem: str | None = None
         """Why sums are behind the tables, if they are."""
         self._thread = threading.Thread(target=self._run, name="outcomes", daemon=True)
-
-    @classmethod
-    def over(
-        cls, inferences: RowsTable, truth: RowsTable, root: Path, wanted: Callable[[], Definition | None]
-    ) -> "OutcomeFollower":
-        """The sums of a model without batches under `root`."""
-        return cls(CubeSources(inferences, truth, root), wanted)
 
     @property
     def live(self) -> Cube | None:
@@ -137,14 +133,17 @@ class OutcomeFollower:
         self._unwanted.ask(keys, self._wake.set)
 
     def reach(self, timeout: float) -> bool:
-        """Wait until what is in the tables now is counted, by the definition that is wanted now; False if
-        that takes too long, or nothing is to be counted.
+        """Wait until what is in the tables now, and the reference, is counted by the definition that is wanted
+        now; False if that takes too long, or nothing is to be counted.
         """
         self._wake.set()
 
         def reached() -> bool:
             live, wanted = self._live, self._wanted()
-            return live is not None and wanted is not None and live.hash == wanted.hash and live.current
+            if live is None or wanted is None or live.hash != wanted.hash or not live.current:
+                return False
+            rows = self._reference()
+            return (None if rows is None else rows.content_hash) == (live.baseline and live.baseline[0])
 
         with self._moved:
             return self._moved.wait_for(reached, timeout)
@@ -192,6 +191,7 @@ class OutcomeFollower:
             return
         live.definition = wanted
         live.catch_up(self._progressed(live))
+        self._compare(live)
         with self._moved:
             self._moved.notify_all()
         now = time.monotonic()
@@ -199,6 +199,13 @@ class OutcomeFollower:
         if many or now - self._persisted > self._pace.persist_seconds:
             self._persisted = now
             self._persist()
+
+    def _compare(self, live: Cube) -> None:
+        rows = self._reference()
+        if rows is None:
+            live.baseline = None
+        elif live.baseline is None or live.baseline[0] != rows.content_hash:
+            live.baseline = rows.content_hash, kept_or_counted(live.folder, live.space, rows)
 
     def _change(self, wanted: Definition) -> None:
         old = self._live

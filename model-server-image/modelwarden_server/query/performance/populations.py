@@ -60,7 +60,7 @@ class Populations(Protocol):
         ...
 
     @property
-    def definition(self) -> str:
+    def hash(self) -> str:
         """The hash of what is counted: columns, groups, segments, threshold."""
         ...
 
