@@ -62,6 +62,7 @@ class Reason(StrEnum):
     LOADED = "Loaded"  # the profile is in use
     INSUFFICIENT_DATA = "InsufficientData"  # too few rows in the window for a verdict
     NO_VERDICT = "NoVerdictYet"  # no window has been judged yet
+    PERFORMANCE_WORSE = "PerformanceWorse"  # by its labels, or by an estimate that can be trusted
     PREDICTIONS_DRIFTED = "PredictionsDrifted"  # what the model says has changed
     INPUTS_DRIFTED = "InputsDrifted"  # the share of drifted inputs has reached monitoring.driftedShare
     DEPENDENCE_BROKEN = "DependenceBroken"  # attributes no longer depend on each other as they did

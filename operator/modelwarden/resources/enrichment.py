@@ -201,9 +201,9 @@ KIND = Kind(
             '.status.conditions[?(@.type=="Ready")].status',
             description="Whether the enrichment is at work.",
         ),
-        Column("State", ".status.state", description="How far it is."),
         Column("Model", ".spec.modelRef.name", description="The model it belongs to."),
         Column("Type", ".spec.type", description="Which enrichment it is."),
+        Column("State", ".status.state", description="How far it is."),
         Column("Age", ".metadata.creationTimestamp", "date", "How long the object exists."),
         Column(
             "Reason",

@@ -171,7 +171,7 @@ def test_kubectl_answers_for_datasets_and_enrichments(objects: Objects, api_serv
     assert list(row) == ["NAME", "READY", "MODEL", "STATE", "RECORDS", "AGE"]
     assert list(row.values())[:5] == ["train", "True", "churn", "Profiled", "30000"]
     row = table(kubectl(api_server, "get", "enrich", "-n", objects.namespace))[0]
-    assert list(row) == ["NAME", "READY", "MODEL", "TYPE", "AGE"]
+    assert list(row) == ["NAME", "READY", "MODEL", "TYPE", "STATE", "AGE"]
     assert row["TYPE"] == "Hotspots"
 
 

@@ -120,8 +120,8 @@ def test_what_is_due_is_trained_by_one_job_with_a_key_for_that_alone_and_ready_w
     )
     eventually(lambda: "Trained" in {e["reason"] for e in cluster.events(ENRICHMENT, namespace, "spots")})
     header, row = kubectl(api_server, "-n", namespace, "get", "enrich").splitlines()
-    assert header.split()[:5] == ["NAME", "READY", "STATE", "MODEL", "TYPE"]
-    assert row.split()[:5] == ["spots", "True", "Ready", "census", "Hotspots"]
+    assert header.split()[:5] == ["NAME", "READY", "MODEL", "TYPE", "STATE"]
+    assert row.split()[:5] == ["spots", "True", "census", "Hotspots", "Ready"]
 
 
 def test_a_job_that_works_for_nothing_is_taken_away(

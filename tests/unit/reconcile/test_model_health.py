@@ -10,9 +10,12 @@ from modelwarden.resources.monitoredmodel import MonitoredModelSpec
 from modelwarden.resources.report import (
     DataQualityReport,
     DriftReport,
+    EstimatedPerformance,
     FeatureDrift,
     LagQuality,
+    MetricValue,
     PairDrift,
+    PerformanceReport,
     RepeatQuality,
     StatusReport,
     ValueQuality,
@@ -81,6 +84,30 @@ def test_harm_is_told_by_its_reason(reason):
 def test_rows_that_come_again_are_harm_too():
     verdict = model_healthy(report([feature("aa")], repeats=RepeatQuality(share=0.2, raised=True)), SPEC)
     assert (verdict.status, verdict.reason) == ("False", Reason.DATA_UNSOUND)
+
+
+def performance(**facts) -> PerformanceReport:
+    estimate = EstimatedPerformance(metrics=(MetricValue(metric="auc", value=0.5, worse=True),), trusted=True)
+    return PerformanceReport(window_start=START, window_end=END, rows=900, estimated=estimate, **facts)
+
+
+@pytest.mark.parametrize(
+    ("drift", "by", "provisional"),
+    [(True, "labels", False), (True, "estimate", True), (False, "labels", True), (False, "estimate", False)],
+)
+def test_a_model_that_got_worse_is_not_healthy_whatever_its_inputs_do(drift, by, provisional):
+    given = report([feature("aa")]) if drift else StatusReport(model_id="m")
+    got_worse = performance(worse=True, by=by, provisional=provisional, reason="auc is 0.5 and was 0.9")
+    verdict = model_healthy(given.model_copy(update={"performance": got_worse}), SPEC)
+    assert (verdict.status, verdict.reason) == ("False", Reason.PERFORMANCE_WORSE)
+    assert "auc is 0.5 and was 0.9" in verdict.message
+
+
+@pytest.mark.parametrize("provisional", [True, False])
+def test_a_low_number_that_the_store_does_not_call_worse_is_no_harm(provisional):
+    calm = performance(provisional=provisional, metrics=(MetricValue(metric="auc", value=0.1, worse=True),))
+    found = report([feature("aa")]).model_copy(update={"performance": calm})
+    assert model_healthy(found, SPEC).status == "True"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from modelwarden.resources.report import (
     DataQualityReport,
     DriftReport,
     FeatureDrift,
+    PerformanceReport,
     ReferenceReport,
     StatusReport,
 )
@@ -62,7 +63,11 @@ def reference_loaded(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
 
 
 def model_healthy(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
-    """Whether the model is what it was: predictions first, then the share of drifted inputs."""
+    """Whether the model is what it was: how well it does first, then predictions, then the share of drifted
+    inputs. A worse performance counts without a verdict on drift, too.
+    """
+    if (got_worse := _got_worse(report.performance)) is not None:
+        return got_worse
     drift = report.drift
     if drift is None:
         if report.active_reference is None:
@@ -74,6 +79,15 @@ def model_healthy(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
         least = spec.monitoring.minimum_rows
         return unknown(Reason.INSUFFICIENT_DATA, f"The window has {drift.rows} rows; a verdict needs {least}")
     return _harm(drift, spec.monitoring.drifted_share) or _unsound(report.data_quality) or _harmless(drift)
+
+
+def _got_worse(performance: PerformanceReport | None) -> Verdict | None:
+    """The store's own verdict. A number alone, estimated or provisional, never is one."""
+    if performance is None or not performance.worse:
+        return None
+    by = "estimated from its scores" if performance.by == "estimate" else "by its labels"
+    told = performance.reason or "a metric is lower than in the reference"
+    return no(Reason.PERFORMANCE_WORSE, f"The model got worse, {by}: {told}")
 
 
 def _harm(drift: DriftReport, share: float) -> Verdict | None:
