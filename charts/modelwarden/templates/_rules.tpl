@@ -23,9 +23,10 @@ this list with what the API server's audit log says the operator really did.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch]
+# An annotation on a store's pod has its settings read at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [events]
   verbs: [list, create]

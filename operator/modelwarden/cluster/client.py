@@ -92,6 +92,13 @@ class KubernetesCluster:
         body = {"metadata": meta}
         return _given(await self._call("PATCH", path, what, body=body, query=query, content_type=_MERGE))
 
+    async def annotate(self, live: Manifest, annotations: Mapping[str, str]) -> None:
+        kind, key = kind_of(live), _key_of(live)
+        path, what = path_of(kind, key.namespace, key.name), f"{kind.plural} {key.namespace}/{key.name}"
+        body = {"metadata": {"uid": live["metadata"]["uid"], "annotations": dict(annotations)}}
+        query = {"fieldManager": FIELD_MANAGER}
+        await self._call("PATCH", path, what, body=body, query=query, content_type=_MERGE, absent_ok=True)
+
     async def replace(self, manifest: Manifest) -> Manifest:
         """PUT this version of an object; Conflict if it has changed since it was read."""
         kind, key = kind_of(manifest), _key_of(manifest)

@@ -11,6 +11,7 @@ from modelwarden.resources.meta import GROUP, LABEL_MODEL, LABEL_REFERENCE_DATAS
 ANNOTATION_MODEL_ID = f"{GROUP}/model-id"
 ANNOTATION_IDENTITY = f"{GROUP}/identity-hash"
 ANNOTATION_KEY_HASH = f"{GROUP}/key-hash"
+ANNOTATION_SETTINGS = f"{GROUP}/settings-hash"
 ANNOTATION_INPUT = f"{GROUP}/input-hash"
 ANNOTATION_ROUND = f"{GROUP}/round"
 ANNOTATION_DECLARED = f"{GROUP}/declared"

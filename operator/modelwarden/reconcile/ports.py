@@ -4,7 +4,7 @@ The real ones are `modelwarden.cluster` and `modelwarden.cells`; tests bring the
 work. Kubernetes objects are plain JSON values (`Manifest`) as the API server sends them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,6 +81,9 @@ class Cluster(Protocol):
 
     async def set_finalizers(self, live: Manifest, finalizers: Sequence[str]) -> Manifest:
         """Replace the finalizers of exactly this version of an object; Conflict if it has changed since."""
+
+    async def annotate(self, live: Manifest, annotations: Mapping[str, str]) -> None:
+        """Add annotations to exactly this object; gone already is fine."""
 
     async def delete(self, live: Manifest) -> None:
         """Delete this very object (uid precondition), dependents in the background; gone already is fine."""

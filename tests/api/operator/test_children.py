@@ -7,6 +7,8 @@ from cluster_client import ClusterClient, explained
 from model_factory import monitored_model
 from operator_process import OperatorProcess, eventually
 
+from modelwarden.resources.cell import short_hash
+
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("running")]
 
 MODEL = "MonitoredModel"
@@ -181,6 +183,22 @@ def test_editing_a_threshold_changes_the_settings_and_restarts_nothing(
     changed = eventually(lambda: _other_settings(cluster, model, settings))
     assert '"driftThreshold":0.5' in changed
     assert cluster.get("Deployment", model, "census")["metadata"]["generation"] == before
+
+
+def test_a_pod_is_annotated_with_the_hash_of_new_settings_so_that_its_kubelet_looks_at_once(
+    cluster: ClusterClient, model: str
+) -> None:
+    eventually(lambda: cluster.all_of("Pod", model, "app.kubernetes.io/component=store"))
+    cluster.patch(MODEL, model, "census", {"spec": {"monitoring": {"driftThreshold": 0.5}}})
+
+    def told() -> bool:
+        (pod,) = cluster.all_of("Pod", model, "app.kubernetes.io/component=store")
+        written = cluster.get("ConfigMap", model, "census-settings")["data"]["settings.json"]
+        assert '"driftThreshold":0.5' in written
+        annotations = pod["metadata"]["annotations"]
+        return bool(annotations["modelwarden.dev/settings-hash"] == short_hash(written.encode()))
+
+    eventually(told)
 
 
 def test_a_new_key_epoch_gives_a_new_key_and_restarts_the_store(cluster: ClusterClient, model: str) -> None:

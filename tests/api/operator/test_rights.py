@@ -95,6 +95,10 @@ def _live(
         eventually(lambda: cluster.get("Enrichment", SHOP, "spots")["status"]["state"] == "Training")
         cells.cells[SHOP, "census"].report["enrichments"] = [due | {"due": False, "wanted": None}]
         eventually(lambda: cluster.get("Job", SHOP, name) is None)
+        # New settings, which the store's pod is to read at once.
+        eventually(lambda: cluster.all_of("Pod", SHOP, "app.kubernetes.io/component=store"))
+        cluster.patch(MODEL, SHOP, "census", {"spec": {"monitoring": {"driftThreshold": 0.5}}})
+        eventually(lambda: "settings-hash" in str(cluster.all_of("Pod", SHOP)))
         # An identity that no pod reads any more, as an upgrade leaves one behind.
         _leave_an_old_identity(cluster)
         cluster.patch("Deployment", SHOP, "census", {"spec": {"replicas": 3}})

@@ -21,7 +21,7 @@ from modelwarden.resources.training import TrainedSummary
 _LONGEST = 1000
 _MEMORY = "spec.training.resources.limits.memory of the model"
 _BY_CONTROLLER = {
-    "DeadlineExceeded": "it did not end within an hour: give it more processor, or train on fewer rows",
+    "DeadlineExceeded": "it did not end within an hour: see its events and its logs",
     "BackoffLimitExceeded": "each of its tries failed",
 }
 _UID = "batch.kubernetes.io/controller-uid"

@@ -21,6 +21,7 @@ from modelwarden.reconcile.monitoredmodel.status import (
 from modelwarden.reconcile.monitoredmodel.training import train
 from modelwarden.reconcile.monitoredmodel.undeclared import profile_undeclared
 from modelwarden.reconcile.monitoredmodel.world import World
+from modelwarden.reconcile.names import ANNOTATION_SETTINGS, settings_config
 from modelwarden.reconcile.outcome import Outcome, worst
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.reconcile.reasons import Reason
@@ -99,10 +100,20 @@ class ReconcileModel:
         if not applied.troubles:
             for config in plan.obsolete:
                 await self._cluster.delete(config)
+        if any(name == settings_config(visit.key.name) for _, name, _ in applied.changed):
+            await self._hasten(world, plan)
         changed = bool(applied.changed or plan.obsolete)
         return _Stand(
             replace(world, children=applied.children), plan, plan.troubles + applied.troubles, changed
         )
+
+    async def _hasten(self, world: World, plan: Plan) -> None:
+        """A kubelet looks at a pod's ConfigMaps each minute or so, and at once when the pod is annotated."""
+        for pod in world.pods:
+            try:
+                await self._cluster.annotate(pod, {ANNOTATION_SETTINGS: plan.settings_hash})
+            except ReconcileError as error:
+                _log.info("the store will read its settings a minute later: %s", error)
 
     async def _guard(self, world: World) -> World:
         finalizers = list(world.live["metadata"].get("finalizers") or ())

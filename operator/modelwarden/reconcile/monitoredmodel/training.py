@@ -19,12 +19,17 @@ async def train(given: Collaborators, world: World) -> tuple[ReconcileError, ...
     resources = over(given.install.training_resources, world.model.spec.training.resources)
     steps = steps_of(world, Means(place_of(given, world.model), resources), given.now())
     troubles: list[ReconcileError] = []
+    kept: set[str] = set()
     for job in steps.remove:
         try:
-            await _remove(given.cluster, job)
+            if not await _remove(given.cluster, job):
+                kept.add(job["metadata"]["name"])
         except ReconcileError as trouble:
+            kept.add(job["metadata"]["name"])
             troubles.append(trouble)
-    for plan in steps.make if not troubles else ():
+    for plan in steps.make:
+        if plan.name in kept:
+            continue
         try:
             await ensure(given.cluster, plan)
         except Conflict:
@@ -34,14 +39,19 @@ async def train(given: Collaborators, world: World) -> tuple[ReconcileError, ...
     return tuple(troubles)
 
 
-async def _remove(cluster: Cluster, seen: Manifest) -> None:
-    """Looked at once more: one that was not finished when it was seen may have done its work since."""
+async def _remove(cluster: Cluster, seen: Manifest) -> bool:
+    """Whether its name is free. Looked at once more: one that was at work when it was seen may have done its
+    work since, and then it is another matter.
+    """
     meta = seen["metadata"]
     live = await cluster.get(JOB, Key(meta["namespace"], meta["name"]))
-    if live is None or live["metadata"]["uid"] != meta["uid"]:
-        return
+    if live is None:
+        return True
+    if live["metadata"]["uid"] != meta["uid"]:
+        return False
     if TrainingJob(live).is_finished != TrainingJob(seen).is_finished:
-        return
+        return False
     await cluster.delete(live)
     where = {"kind": "MonitoredModel", "namespace": meta["namespace"], "object": meta["name"]}
     _log.info("deleted Job %s", meta["name"], extra=where)
+    return True
