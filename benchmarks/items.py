@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks import append, door, drift, labels, memory, parse, visible, window
+from benchmarks import append, door, drift, fairness, labels, memory, parse, visible, window
 from benchmarks.harness import Item
 
 ITEMS: tuple[Item, ...] = (
@@ -14,6 +14,7 @@ ITEMS: tuple[Item, ...] = (
     labels.ITEM,
     window.ITEM,
     visible.ITEM,
+    fairness.ITEM,
     *memory.ITEMS,
 )
 
