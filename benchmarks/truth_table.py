@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from benchmarks import performance_truth
 from modelwarden_server.analysis.code_space import CodeSpace, Times
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.drift import DriftRule
@@ -301,6 +302,7 @@ def main() -> None:
     parser.add_argument("--windows", type=int, default=200, help="clean windows for each reference and size")
     parser.add_argument("--references", type=int, default=3)
     parser.add_argument("--faulty", type=int, default=20, help="windows for each fault and size")
+    parser.add_argument("--performance", type=int, default=100, help="windows for each case of performance")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--write", type=Path)
     given = parser.parse_args()
@@ -308,9 +310,10 @@ def main() -> None:
     faults = [line for season in SEASONS[:2] for line in fault_lines(given.seed, season, given.faulty)]
     command = (
         f"python -m benchmarks.truth_table --windows {given.windows} --references {given.references}"
-        f" --faulty {given.faulty} --seed {given.seed}"
+        f" --faulty {given.faulty} --performance {given.performance} --seed {given.seed}"
     )
-    text = page(clean, faults, command)
+    harm, fine = performance_truth.lines(given.seed, given.performance, given.references)
+    text = f"{page(clean, faults, command)}\n{performance_truth.page(harm, fine)}"
     print(text)
     if given.write is not None:
         given.write.write_text(text)
