@@ -16,6 +16,7 @@ from reference_rooms import parquet
 from starlette.types import ASGIApp
 from store_process import KEY, free_port
 
+from modelwarden.resources.cell import CellIdentity
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
 from modelwarden_server.settings import SettingsHolder
@@ -54,10 +55,12 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(folder: Path, furnished: Callable[[Cell], object] = furnish) -> Iterator[Served]:
+def served(
+    folder: Path, furnished: Callable[[Cell], object] = furnish, identity: CellIdentity = IDENTITY
+) -> Iterator[Served]:
     """A cell over that folder, ready; it is closed at the end of the block."""
     port = free_port()
-    cell = Cell(IDENTITY, SettingsHolder(census_like.settings(), KEY), folder, Pace(seconds=0.05))
+    cell = Cell(identity, SettingsHolder(census_like.settings(), KEY), folder, Pace(seconds=0.05))
     furnished(cell)
     cell.start()
     ended = threading.Event()

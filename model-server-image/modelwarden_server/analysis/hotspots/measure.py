@@ -91,13 +91,25 @@ def _share(metric: Metric, part: _Sums, whole: _Sums) -> Measured:
     low, high = sorted(value_of(metric, share) for share in wilson(bad, n))
     if not m:
         return Measured(n, bad, value, low, high)
-    from scipy.stats import hypergeom  # costs a second to import: only a training measures
-
     rest, pooled = value_of(metric, others / m), whole[1] / whole[0]
     spread = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
     z = float((bad / n - others / m) / spread) if spread > 0 else 0.0
-    p = float(hypergeom.sf(round(bad) - 1, whole[0], round(whole[1]), n)) if spread > 0 else 1.0
-    return Measured(n, bad, value, low, high, m, rest, rest - value, z, min(1.0, max(0.0, p)))
+    p = fisher(round(bad), n, round(whole[1]), whole[0])
+    return Measured(n, bad, value, low, high, m, rest, rest - value, z, p)
+
+
+def fisher(bad: int, n: int, all_bad: int, rows: int) -> float:
+    """Fisher's exact test, one-sided: how likely at least `bad` of `n` drawn rows are bad, of `rows` of which
+    `all_bad` are (the upper tail of the hypergeometric distribution, by logarithms of factorials).
+    """
+    from scipy.special import gammaln  # costs a moment to import: only a training measures
+
+    def chosen(of: Floats | int, some: Floats | int) -> Floats:
+        return np.asarray(gammaln(of + 1.0) - gammaln(some + 1.0) - gammaln(of - some + 1.0))
+
+    k = np.arange(max(bad, n + all_bad - rows), min(n, all_bad) + 1, dtype=np.float64)
+    logs = chosen(all_bad, k) + chosen(rows - all_bad, n - k) - chosen(rows, n)
+    return float(min(1.0, np.exp(logs).sum()))
 
 
 def _mean(part: _Sums, whole: _Sums) -> Measured:
@@ -143,7 +155,7 @@ def _adjusted(found: Sequence[Measured]) -> list[Measured]:
 def overlaps(masks: Sequence[Mask], loss: Loss) -> Overlaps:
     """How the rules' rows explain one another, on the judged half."""
     counted = loss.loss[loss.counts]
-    inside = np.array([mask[loss.counts] for mask in masks], dtype=np.bool_).reshape(len(masks), -1)
+    inside = _stacked([mask[loss.counts] for mask in masks])
     total, deviation = float(counted.sum()), float(counted.std()) if len(counted) else 0.0
     both = _common(inside, inside)
     if loss.metric in SHARES:
@@ -162,11 +174,15 @@ def overlaps(masks: Sequence[Mask], loss: Loss) -> Overlaps:
 
 def shared(masks: Sequence[Mask]) -> Floats:
     """Rows of two rules both, as a share of the smaller one's. Shape (rules, rules). On packed bits."""
-    rows = np.array(masks, dtype=np.bool_).reshape(len(masks), -1)
+    rows = _stacked(masks)
     both = _common(rows, rows)
     counts = np.diag(both)
     found: Floats = both / np.maximum(1, np.minimum(counts[:, None], counts[None, :]))
     return found
+
+
+def _stacked(masks: Sequence[Mask]) -> npt.NDArray[np.bool_]:
+    return np.stack(masks) if masks else np.zeros((0, 0), dtype=np.bool_)
 
 
 def _common(ones: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_]) -> Floats:

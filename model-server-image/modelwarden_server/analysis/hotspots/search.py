@@ -62,9 +62,36 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class _Child:
+    """A rule with one condition more than the node at place `parent` of the beam."""
+
     score: float
+    parent: int
     column: int
     kept: Kept
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Nodes of the beam with a column that each can be divided by: places of both, the score to be passed,
+    rows and losses by fine bin.
+    """
+
+    parents: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    passed: Floats
+    counts: npt.NDArray[np.int64]
+    losses: Floats
+
+    def at(self, places: Sequence[int]) -> "_Pairs":
+        """Some of them."""
+        some = np.array(places, dtype=np.int64)
+        return _Pairs(
+            self.parents[some], self.columns[some], self.passed[some], self.counts[some], self.losses[some]
+        )
+
+    def child(self, place: int, score: float, kept: Kept) -> _Child:
+        """The child that keeps these bins of the column."""
+        return _Child(score, int(self.parents[place]), int(self.columns[place]), kept)
 
 
 @dataclass(eq=False)
@@ -130,21 +157,13 @@ class BeamSearch:
 
     def _level(self, beam: Sequence[Node], columns: Sequence[int]) -> list[Node]:
         """The best children of all nodes; children of the same rows count once."""
-        ranked = sorted(
-            (
-                (child, parent)
-                for parent in beam
-                for child in self._children(parent, columns)
-                if child.score > parent.score
-            ),
-            key=lambda one: -one[0].score,
-        )
         found: list[Node] = []
         known: set[bytes] = set()
         rules: set[tuple[tuple[int, Kept], ...]] = set()
-        for child, parent in ranked:
+        for child in sorted(self._children(beam, columns), key=lambda one: -one.score):
             if len(found) == self.reach.width:
                 break
+            parent = beam[child.parent]
             kept = tuple(sorted([*parent.kept, (child.column, child.kept)]))
             if kept in rules:
                 continue
@@ -164,20 +183,33 @@ class BeamSearch:
     def _promising(self, rows: Rows) -> list[int]:
         """Of many columns those whose best single condition scores highest."""
         best = dict.fromkeys(range(len(self.bins.columns)), -np.inf)
-        for child in self._children(Node((), rows), list(best)):
+        for child in self._children([Node((), rows)], list(best)):
             best[child.column] = max(best[child.column], child.score)
         order = sorted(best, key=lambda column: -best[column])[: self.reach.columns]
         return sorted(order)
 
-    def _children(self, node: Node, columns: Sequence[int]) -> list[_Child]:
-        taken = {column for column, _ in node.kept}
-        free = [column for column in columns if column not in taken]
-        counts, losses = self._histograms(node.rows, free)
+    def _children(self, beam: Sequence[Node], columns: Sequence[int]) -> list[_Child]:
+        """Children that score higher than their parents, and above 0."""
+        parents, free, counts, losses = [], [], [], []
+        for place, node in enumerate(beam):
+            taken = {column for column, _ in node.kept}
+            mine = [column for column in columns if column not in taken]
+            rows, lost = self._histograms(node.rows, mine)
+            parents += [place] * len(mine)
+            free += mine
+            counts.append(rows)
+            losses.append(lost)
+        if not free:
+            return []
+        passed = np.array([max(0.0, beam[place].score) for place in parents])
+        whole = _Pairs(
+            np.array(parents), np.array(free), passed, np.concatenate(counts), np.concatenate(losses)
+        )
         found: list[_Child] = []
         for kind, judge in ((NumberBins, self._intervals), (CategoryBins, self._sets)):
             at = [place for place, column in enumerate(free) if isinstance(self.bins.columns[column], kind)]
             if at:
-                found += judge([free[place] for place in at], counts[at], losses[at])
+                found += judge(whole.at(at))
         return found
 
     def _histograms(self, rows: Rows, columns: Sequence[int]) -> tuple[npt.NDArray[np.int64], Floats]:
@@ -213,45 +245,43 @@ class BeamSearch:
         scores: Floats = np.where(enough, z, -np.inf)
         return scores
 
-    def _intervals(
-        self, columns: Sequence[int], counts: npt.NDArray[np.int64], losses: Floats
-    ) -> list[_Child]:
-        """Of each column the best coarse interval, the best one beside it, and the missing values."""
-        cuts, missing = self._cuts[list(columns)], self._missing[list(columns)]
-        n = np.take_along_axis(_running(counts), cuts, axis=1)
-        w = np.take_along_axis(_running(losses), cuts, axis=1)
+    def _intervals(self, pairs: _Pairs) -> list[_Child]:
+        """Of each pair the best coarse interval, the best one beside it, and the missing values."""
+        cuts, missing = self._cuts[pairs.columns], self._missing[pairs.columns]
+        n = np.take_along_axis(_running(pairs.counts), cuts, axis=1)
+        w = np.take_along_axis(_running(pairs.losses), cuts, axis=1)
         scores = self._scores(n[:, _ENDS] - n[:, _STARTS], w[:, _ENDS] - w[:, _STARTS])
         found: list[_Child] = []
-        at = np.arange(len(columns))
+        at = np.arange(len(cuts))
         for _ in range(2):
             best = scores.argmax(axis=1)
-            for place in np.flatnonzero(scores[at, best] > 0).tolist():
+            for place in np.flatnonzero(scores[at, best] > pairs.passed).tolist():
                 one = best[place]
                 kept = tuple(range(int(cuts[place, _STARTS[one]]), int(cuts[place, _ENDS[one]])))
-                found.append(_Child(float(scores[place, one]), columns[place], kept))
+                found.append(pairs.child(place, float(scores[place, one]), kept))
             starts, ends = _STARTS[best][:, None], _ENDS[best][:, None]
             apart = (ends <= _STARTS) | (starts >= _ENDS)
             scores = np.where(apart, scores, -np.inf)
-        alone = self._scores(counts[at, missing], losses[at, missing])
+        alone = self._scores(pairs.counts[at, missing], pairs.losses[at, missing])
         found += [
-            _Child(float(alone[place]), columns[place], (int(missing[place]),))
-            for place in np.flatnonzero(alone > 0).tolist()
+            pairs.child(place, float(alone[place]), (int(missing[place]),))
+            for place in np.flatnonzero(alone > pairs.passed).tolist()
         ]
         return found
 
-    def _sets(self, columns: Sequence[int], counts: npt.NDArray[np.int64], losses: Floats) -> list[_Child]:
-        """Of each column the best two single bins, and the best set of its worst categories."""
-        counts, losses = counts[:, : TOP + 2], losses[:, : TOP + 2]
+    def _sets(self, pairs: _Pairs) -> list[_Child]:
+        """Of each pair the best two single bins, and the best set of its worst categories."""
+        counts, losses = pairs.counts[:, : TOP + 2], pairs.losses[:, : TOP + 2]
         scores = self._scores(counts, losses)
         found: list[_Child] = []
-        at = np.arange(len(columns))
+        at = np.arange(len(counts))
         for _ in range(2):
             best = scores.argmax(axis=1)
-            for place in np.flatnonzero(scores[at, best] > 0).tolist():
+            for place in np.flatnonzero(scores[at, best] > pairs.passed).tolist():
                 code = int(best[place])
-                found.append(_Child(float(scores[place, code]), columns[place], (code,)))
+                found.append(pairs.child(place, float(scores[place, code]), (code,)))
             scores[at, best] = -np.inf
-        named = (np.arange(TOP + 2) < self._missing[list(columns)][:, None] - 1) & (counts > 0)
+        named = (np.arange(TOP + 2) < self._missing[pairs.columns][:, None] - 1) & (counts > 0)
         means = np.where(named, losses / np.maximum(counts, 1), -1.0)
         worst = np.argsort(-means, axis=1, kind="stable")[:, :_SETS]
         there = np.take_along_axis(named, worst, axis=1)
@@ -259,9 +289,9 @@ class BeamSearch:
         w = np.cumsum(np.take_along_axis(losses, worst, axis=1) * there, axis=1)
         sets = np.where(there, self._scores(n, w), -np.inf)[:, 1:]
         best = sets.argmax(axis=1)
-        for place in np.flatnonzero(sets[at, best] > 0).tolist():
+        for place in np.flatnonzero(sets[at, best] > pairs.passed).tolist():
             kept = tuple(sorted(int(code) for code in worst[place, : best[place] + 2]))
-            found.append(_Child(float(sets[place, best[place]]), columns[place], kept))
+            found.append(pairs.child(place, float(sets[place, best[place]]), kept))
         return found
 
     def _refined(self, node: Node, rows: Rows) -> Node:
