@@ -253,6 +253,8 @@ class EstimatedPerformance(Report):
     missed: int = 0
     """Of `checked` earlier windows that have labels now, those whose labels it missed."""
     checked: int = 0
+    window_start: datetime | None = None
+    window_end: datetime | None = None
 
 
 class PerformanceReport(Report):
@@ -280,6 +282,58 @@ class PerformanceReport(Report):
     judged: int = 0
     """Of this window and the two before, those that could be judged."""
     reason: str = ""
+
+
+class GroupGap(Report):
+    """The two groups of an attribute that are furthest apart in a metric, and how far: the difference of
+    their rates, with an interval that holds for all pairs of groups at once.
+
+    Groups are named where the model declares them (categories, bins); values that only the data tell are not.
+    """
+
+    metric: str
+    lowest: str | None = None
+    highest: str | None = None
+    difference: float
+    low: float
+    high: float
+    ratio: float | None = None
+    significant: bool
+
+
+class AttributeFairness(Report):
+    """One attribute: the four-fifths rule on selection rates, and the gaps, significant and large ones first.
+
+    `ratio` is the lowest selection rate over the highest. The rule fails, or holds, only when the interval
+    says so; else it is unclear. `groups` could be compared, `withheld` have too few rows.
+    """
+
+    attribute: str
+    four_fifths: Literal["holds", "fails", "unclear", "withheld"] = "withheld"
+    ratio: float | None = None
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    groups: int = 0
+    withheld: int = 0
+    gaps: tuple[GroupGap, ...] = ()
+
+
+class FairnessReport(Report):
+    """How alike the model treats the groups of attributes with monitorForBias, at its own threshold.
+
+    Selection is of the window, which ends with the newest rows; what needs labels is of the `labelled`
+    window, which is older where `monitoring.labelDelay` says that labels take their time. Or of a batch.
+    """
+
+    window_start: datetime | None = None
+    window_end: datetime | None = None
+    labelled_start: datetime | None = None
+    labelled_end: datetime | None = None
+    batch: str | None = None
+    rows: int = 0
+    labelled: int = 0
+    threshold: float = 0.5
+    attributes: tuple[AttributeFairness, ...] = ()
 
 
 class AnomalyReport(Report):
@@ -408,6 +462,7 @@ class StatusReport(Report):
     data_quality: DataQualityReport | None = None
     coverage: CoverageReport | None = None
     performance: PerformanceReport | None = None
+    fairness: FairnessReport | None = None
     anomaly: AnomalyReport | None = None
     batches: BatchReport | None = None
     maintenance: MaintenanceReport | None = None
