@@ -154,6 +154,8 @@ def _adjusted(found: Sequence[Measured]) -> list[Measured]:
 
 def overlaps(masks: Sequence[Mask], loss: Loss) -> Overlaps:
     """How the rules' rows explain one another, on the judged half."""
+    if not masks:
+        return Overlaps(np.zeros((0, 0), dtype=np.bool_), np.zeros((0, 0), dtype=np.bool_))
     counted = loss.loss[loss.counts]
     inside = _stacked([mask[loss.counts] for mask in masks])
     total, deviation = float(counted.sum()), float(counted.std()) if len(counted) else 0.0
