@@ -25,6 +25,7 @@ from modelwarden_server.enrichments.bias import BiasKind
 from modelwarden_server.enrichments.hotspot_room import HotspotRoom
 from modelwarden_server.enrichments.hotspots import Hotspots
 from modelwarden_server.enrichments.kind import TrainedKind
+from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import Address, serve
@@ -72,10 +73,11 @@ def furnish(cell: Cell) -> Rooms:
     # Each kind in the order in which the status names it; rooms of their own are attached before.
     anomaly = AnomalyKind(cell, answers.rows_between)
     answers.questions.scores = anomaly.files
+    loss = LossKind(cell)
     bias, hotspots = BiasKind(cell), Hotspots()
-    kinds: list[TrainedKind] = [anomaly, bias, hotspots]
+    kinds: list[TrainedKind] = [anomaly, loss, bias, hotspots]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
-    cell.rooms += [anomaly, bias, HotspotRoom(cell, hotspots, batches.closed), enrichments]
+    cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), enrichments]
     return Rooms(admission, inferences, files, references, answers, enrichments)
 
 

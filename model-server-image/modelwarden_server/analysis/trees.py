@@ -6,6 +6,7 @@ against the threshold in double precision. Must not know what a leaf says.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ Floats = npt.NDArray[np.float64]
 NO_FEATURE: Final = -1
 _MOST_NODES: Final = 5_000_000
 _DEEPEST: Final = 64
+_STEPS_AT_ONCE: Final = 32_768
 _ARRAYS: Final = ("feature", "threshold", "left", "right", "roots")
 
 
@@ -55,20 +57,30 @@ class Trees:
 
     def leaves(self, matrix: Matrix) -> Nodes:
         """The leaf that each row comes to in each tree: shape (rows, trees)."""
+        found = np.empty((len(matrix), len(self.roots)), dtype=np.int32)
+        at_once = max(1, _STEPS_AT_ONCE // len(self.roots))
+        for start in range(0, len(matrix), at_once):
+            piece = matrix[start : start + at_once]
+            found[start : start + len(piece)] = self._followed(piece)
+        return found
+
+    def _followed(self, matrix: Matrix) -> Nodes:
         rows = len(matrix)
         flat = matrix.ravel(order="F")
-        at = np.broadcast_to(self.roots, (rows, len(self.roots))).ravel()
-        row = np.repeat(np.arange(rows, dtype=np.int64), len(self.roots))
-        found = at.copy()
-        place = np.flatnonzero(self.feature[found] != NO_FEATURE)
-        while len(place):
-            node = found[place]
-            value = flat[self.feature[node].astype(np.int64) * rows + row[place]]
+        row = np.repeat(np.arange(rows, dtype=np.int32), len(self.roots))
+        node = np.tile(self.roots, rows)
+        # Where a feature stands in `flat`; a leaf asks for the first one, and stays where it is.
+        start = np.maximum(self.feature, 0) * np.int32(rows)
+        for _ in range(self.depth):
+            low = flat.take(start.take(node) + row) <= self.threshold.take(node)
             # NaN goes right, as everything that is not at most the threshold; encoders give none.
-            node = np.where(value <= self.threshold[node], self.left[node], self.right[node])
-            found[place] = node
-            place = place[self.feature[node] != NO_FEATURE]
-        return found.reshape(rows, len(self.roots))
+            node = np.where(low, self.left.take(node), self.right.take(node))
+        return node.reshape(rows, len(self.roots))
+
+    @cached_property
+    def depth(self) -> int:
+        """The longest way from a root to a leaf, in steps."""
+        return _depth(self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,9 +150,13 @@ def _check(trees: Trees, features: int, prefix: str) -> None:
         # Children come after their parents, so every way down ends.
         if (children[inner] <= own[inner]).any() or children.max() >= nodes:
             raise ValueError(f"{prefix}: a child is no later node")
-    level, depth = trees.roots, 0
-    while len(level := level[inner[level]]):
+    if trees.depth > _DEEPEST:
+        raise ValueError(f"{prefix}: a tree is deeper than {_DEEPEST}")
+
+
+def _depth(trees: Trees) -> int:
+    inner, level, depth = ~trees.leaf, trees.roots, 0
+    while len(level := level[inner[level]]) and depth <= _DEEPEST:
         level = np.unique(np.concatenate([trees.left[level], trees.right[level]]))
         depth += 1
-        if depth > _DEEPEST:
-            raise ValueError(f"{prefix}: a tree is deeper than {_DEEPEST}")
+    return depth

@@ -387,7 +387,7 @@ def _width(kind: pa.DataType) -> int:
         return _WIDTHS["text"]
     if pa.types.is_nested(kind):
         return _WIDTHS["list"]
-    return max(1, kind.bit_width // 8)
+    return max(1, int(kind.bit_width) // 8)
 
 
 def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -419,4 +419,5 @@ def _oldest_arrival(path: Path) -> int:
         if len(found) < len(groups) or any(one is None or not one.has_min_max for one in found):
             return 0
         first = min((one.min for one in found), default=None)
-    return 0 if first is None else int(pa.scalar(first, INSTANT).value)
+    earliest: int = 0 if first is None else pa.scalar(first, INSTANT).value
+    return earliest
