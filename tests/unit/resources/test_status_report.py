@@ -78,10 +78,27 @@ FULL = {
         "rows": 500, "labelled": 400, "coverage": 0.8, "provisional": False,
         "metrics": [METRIC],
         "estimated": {
-            "metrics": [METRIC], "trusted": True, "withheld": None, "missed": 0, "checked": 3,
+            "metrics": [METRIC], "trusted": True, "withheld": None, "missed": 0, "checked": 3, "windowStart": None, "windowEnd": "2026-01-03T00:00:00Z",
         },
         "populations": [{"attribute": "sex", "group": "f", "segment": None, "metric": METRIC}],
         "worse": True, "by": "labels", "judged": 3, "reason": "accuracy is 0.71, the reference has 0.85",
+    },
+    "fairness": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z",
+        "labelledStart": "2026-01-01T00:00:00Z", "labelledEnd": "2026-01-02T00:00:00Z", "batch": None,
+        "rows": 900, "labelled": 800, "threshold": 0.5,
+        "attributes": [{
+            "attribute": "sex", "fourFifths": "fails", "ratio": 0.6, "ratioLow": 0.5, "ratioHigh": 0.7,
+            "groups": 2, "withheld": 1,
+            "gaps": [{"metric": "selection_rate", "lowest": "f", "highest": "m", "difference": 0.2, "low": 0.1,
+                      "high": 0.3, "ratio": 0.6, "significant": True}],
+        }],
+    },
+    "anomaly": {
+        "windowStart": "2026-01-01T00:00:00Z", "windowEnd": "2026-01-02T00:00:00Z", "state": "Ok",
+        "scored": 500, "beyond": 9, "rate": 0.018, "expected": 0.01, "pValue": 0.07, "raised": False,
+        "persistent": False, "limit": 0.61, "meanScore": 0.45, "referenceMeanScore": 0.44,
+        "attributes": {"age": 4}, "waiting": 3, "problem": None,
     },
     "enrichments": [{
         "kind": "anomaly", "type": "AnomalyDetection", "state": "Ready", "reason": "Trained",
