@@ -37,9 +37,9 @@ class EnrichmentDoor:
         path = "/api/v3/models/{id}/enrichments"
         return [
             Route(path, self.all, methods=["GET"]),
+            Route(f"{path}/{{name}}", self.one, methods=["GET"]),
             Route(path, self.refuse, methods=["PATCH"]),
-            *(Route(f"{path}/{name}", self.one, methods=["GET"], name=name) for name in _TYPES),
-            *(Route(f"{path}/{name}", self.refuse, methods=["PATCH"], name=name) for name in _TYPES),
+            Route(f"{path}/{{name}}", self.refuse, methods=["PATCH"]),
         ]
 
     async def all(self, request: Request) -> Response:
@@ -49,22 +49,22 @@ class EnrichmentDoor:
         return json_answer({name: self._shape(name, reports) for name in _TYPES})
 
     async def one(self, request: Request) -> Response:
-        """One of them, by the last part of the path."""
+        """One of them, by its name."""
         check_model(request, self.identity)
+        name = _named(request)
         reports = await asyncio.to_thread(self.reports)
-        return json_answer(self._shape(_asked(request), reports))
+        return json_answer(self._shape(name, reports))
 
     async def refuse(self, request: Request) -> Response:
         """501: says what to apply instead."""
         check_model(request, self.identity)
-        asked = _asked(request)
-        kind = _TYPES.get(asked, "AnomalyDetection")
-        name = f"{self.identity.name}-{asked.replace('_', '-')}" if asked in _TYPES else self.identity.name
+        asked = _named(request) if "name" in request.path_params else "anomaly_detection"
+        name = f"{self.identity.name}-{asked.replace('_', '-')}"
         raise Refusal(
             501,
             "a cell does not change its enrichments: apply an Enrichment instead, kubectl apply -n "
             f"{self.identity.namespace} -f - with apiVersion: modelwarden.dev/v1alpha1, kind: Enrichment,"
-            f" metadata.name: {name}, spec.modelRef.name: {self.identity.name}, spec.type: {kind},"
+            f" metadata.name: {name}, spec.modelRef.name: {self.identity.name}, spec.type: {_TYPES[asked]},"
             " spec.enabled: true or false",
         )
 
@@ -84,5 +84,8 @@ class EnrichmentDoor:
         return shape | {"status": status}
 
 
-def _asked(request: Request) -> str:
-    return request.url.path.rpartition("/")[2]
+def _named(request: Request) -> str:
+    name: str = request.path_params["name"]
+    if name not in _TYPES:
+        raise Refusal(404, f"there is no enrichment {name}: ask for {', '.join(_TYPES)}")
+    return name
