@@ -32,10 +32,29 @@ def features(said: Said) -> str:
     return f"{len(drift.drifted)} of {drift.checked}, {len(drift.persistent)} persistent"
 
 
+def anomalies(said: Said) -> str:
+    """The share of people like few in the reference."""
+    return f"{said.anomalies.rate:.1%} of people, {said.anomalies.expected:.1%} expected"
+
+
+def hotspots(said: Said) -> str:
+    """The worst region, in words."""
+    if said.hotspots is None:
+        return "not searched"
+    if not said.hotspots.slices:
+        return "none under the threshold"
+    worst = said.hotspots.slices[0]
+    return f"{worst.rule}: {worst.value:.0%} right of {worst.rows}, {worst.rest:.0%} of the others"
+
+
 DETECTORS = (
     Detector("features drifted", features, lambda said: bool(said.drift.drifted)),
     Detector(
         "data quality", lambda said: ", ".join(said.quality) or "nothing", lambda said: bool(said.quality)
+    ),
+    Detector("anomaly rate", anomalies, lambda said: said.anomalies.raised),
+    Detector(
+        "worst slice", hotspots, lambda said: None if said.hotspots is None else bool(said.hotspots.slices)
     ),
     Detector(
         "`ModelHealthy` of `kubectl get mmodel`",

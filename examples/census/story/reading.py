@@ -30,10 +30,44 @@ class Drift:
 
 
 @dataclass(frozen=True)
+class Anomalies:
+    """The share of people beyond the reference's 99th percentile, and what is to be expected of them."""
+
+    rate: float
+    expected: float
+    raised: bool
+    attributes: tuple[str, ...]
+    """What most often made them so."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The people for whom the model is worst: the rule, how often it is right of them and of all others."""
+
+    rule: str
+    value: float
+    rest: float
+    rows: int
+    weeks: int
+    """In how many searched windows the rule was seen, this one included."""
+
+
+@dataclass(frozen=True)
+class Hotspots:
+    """The regions that were found under the threshold, the worst first, and the accuracy of all people."""
+
+    overall: float
+    slices: tuple[Slice, ...]
+
+
+@dataclass(frozen=True)
 class Said:
     """What the cell said of one chunk, and what the operator would make of it."""
 
     drift: Drift
+    anomalies: Anomalies
+    hotspots: Hotspots | None
+    """None: the week was not searched."""
     quality: tuple[str, ...]
     """What is wrong with the rows themselves, each in a word or two."""
     health: str
@@ -72,11 +106,18 @@ def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
     )
 
 
-def said(newest: Raw, _labelled: Raw) -> Said:
+def said(newest: Raw, labelled: Raw) -> Said:
     """What was said of a chunk while it was the newest, and once its labels had come."""
     report = StatusReport.model_validate(newest["status"])
     health = model_healthy(report, _SPEC)
-    return Said(drift=_drift(report), quality=_quality(report), health=health.status, because=health.message)
+    return Said(
+        drift=_drift(report),
+        quality=_quality(report),
+        anomalies=_anomalies(newest["anomalies"]),
+        hotspots=_hotspots(labelled["hotspots"]),
+        health=health.status,
+        because=health.message,
+    )
 
 
 _SPEC = MonitoredModelSpec.model_validate({"monitoring": MONITORING})
@@ -104,3 +145,17 @@ def _quality(report: StatusReport) -> tuple[str, ...]:
         found.append("rows alike")
     found += ["number of rows"] if quality.volume.raised else []
     return (*found, *(["lag"] if quality.lag.raised else []))
+
+
+def _anomalies(answer: Raw) -> Anomalies:
+    return Anomalies(answer["rate"], answer["expected_rate"], answer["raised"], tuple(answer["attributes"]))
+
+
+def _hotspots(answer: Raw | None) -> Hotspots | None:
+    if answer is None:
+        return None
+    slices = (
+        Slice(node["rule"], node["value"], node["rest"]["value"], node["rows"], node["windows"])
+        for node in answer["data"]
+    )
+    return Hotspots(answer["overall"], tuple(slices))

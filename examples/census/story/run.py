@@ -7,8 +7,11 @@ What this module must not do: judge. What is kept is read in `reading.py`.
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
+
+import pyarrow as pa
 
 from examples.census import replay, train
 from examples.census.kubectl import Waiting, wait_for
@@ -56,36 +59,43 @@ class Replay:
     def run(self, story: train.Story) -> Record:
         """All of it. Raises NotInTimeError if the cell does not come to an end with something."""
         record = Record(reference=self._reference(story))
-        for week in range(len(self.chunks) + LABELS_LATE):
-            if week < len(self.chunks):
-                chunk = self.chunks[week]
+        for week in range(len(self.chunks) + LABELS_LATE + 1):
+            chunk = self.chunks[week] if week < len(self.chunks) else None
+            late = week - LABELS_LATE - 1
+            if late >= 0:
+                self._send_labels(self.chunks[late])
+            if chunk is not None:
+                # A window is searched for hotspots once rows reach beyond its end and the delay of labels.
+                self._send(chunk.rows.slice(0, 1))
+            if late >= 0:
+                self.heard(f"week {week}: the labels of week {late} have come")
+                self._wait("everything is trained", self._trained, TRAIN_SECONDS)
+                record.labelled.append(asking.labelled(self.cell, self.chunks[late]))
+            if chunk is not None:
                 self.heard(f"week {week}: {chunk.rows.num_rows} people")
-                self._send(chunk)
+                self._send(chunk.rows.slice(1))
+                self._wait("the week is judged", partial(self._judged, chunk), SETTLE_SECONDS)
                 record.newest.append(asking.newest(self.cell, chunk))
-            if week >= LABELS_LATE:
-                chunk = self.chunks[week - LABELS_LATE]
-                self.heard(f"week {week}: labels of week {chunk.number}")
-                self._send_labels(chunk)
-                record.labelled.append(asking.labelled(self.cell, chunk))
         return record
 
     def _reference(self, story: train.Story) -> Raw:
         self.heard("the reference")
         rows = replay.upload_reference(self.cell, story.reference, DATASET)
         self.cell.close_reference(rows, dataset=DATASET)
-        wait_for("the reference is profiled", self._profiled, Waiting(PROFILE_SECONDS))
-        wait_for("everything is trained", self._trained, Waiting(TRAIN_SECONDS))
+        self._wait("the reference is profiled", self._profiled, PROFILE_SECONDS)
+        self._wait("everything is trained", self._trained, TRAIN_SECONDS)
         return asking.reference(self.cell)
 
-    def _send(self, chunk: Chunk) -> None:
-        self.acknowledged += self.cell.send(chunk.rows, sending=Sending(in_flight=3)).acknowledged
-        wait_for("the chunk is judged", lambda: self._judged(chunk), Waiting(SETTLE_SECONDS, every=0.2))
-        wait_for("everything is trained", self._trained, Waiting(TRAIN_SECONDS))
+    def _send(self, rows: pa.Table) -> None:
+        self.acknowledged += self.cell.send(rows, sending=Sending(in_flight=3)).acknowledged
+        self._wait("the rows are stored", self._stored, SETTLE_SECONDS)
 
     def _send_labels(self, chunk: Chunk) -> None:
         self.labels += self.cell.send_labels(chunk.labels).acknowledged
-        wait_for("the labels are counted", self._counted, Waiting(SETTLE_SECONDS, every=0.2))
-        wait_for("everything is trained", self._trained, Waiting(TRAIN_SECONDS))
+        self._wait("the labels are stored", self._labelled, SETTLE_SECONDS)
+
+    def _wait(self, what: str, look: Callable[[], tuple[bool, str]], seconds: float) -> None:
+        wait_for(what, look, Waiting(seconds, every=0.1))
 
     def _status(self) -> StatusReport:
         return StatusReport.model_validate(self.cell.status())
@@ -98,16 +108,18 @@ class Replay:
         told = [f"{entry.kind} {entry.state}" for entry in self._status().enrichments if entry.due]
         return not told, ", ".join(told)
 
-    def _judged(self, chunk: Chunk) -> tuple[bool, str]:
-        report = self._status()
-        drift = report.drift
-        so = (
-            report.rows.stored == self.acknowledged
-            and drift is not None
-            and (drift.window_end, drift.rows) == (chunk.end, chunk.rows.num_rows)
-        )
-        return so, f"{report.rows.stored} of {self.acknowledged} stored, judged: {drift and drift.window_end}"
+    def _stored(self) -> tuple[bool, str]:
+        rows = self._status().rows
+        return rows.stored == self.acknowledged, f"{rows.stored} of {self.acknowledged} stored"
 
-    def _counted(self) -> tuple[bool, str]:
+    def _labelled(self) -> tuple[bool, str]:
         labels = self._status().rows.labels
         return (labels.stored, labels.waiting) == (self.labels, 0), f"{labels.stored} of {self.labels} stored"
+
+    def _judged(self, chunk: Chunk) -> tuple[bool, str]:
+        """Whether all that looks at the newest window has seen all of its rows."""
+        report, rows = self._status(), chunk.rows.num_rows
+        drift, anomaly = report.drift, report.anomaly
+        told = drift is not None and (drift.window_end, drift.rows) == (chunk.end, rows)
+        scored = anomaly is None or (anomaly.window_end, anomaly.scored) == (chunk.end, rows)
+        return told and scored, f"judged: {drift and drift.window_end}, scored: {anomaly and anomaly.scored}"

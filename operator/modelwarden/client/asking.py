@@ -4,6 +4,7 @@ What this module must not do: change anything at the cell, or compute anything: 
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -101,6 +102,13 @@ class Asking(Connection):
         and a `message` that says why and what is missing.
         """
         return enrichments_frame(self.status())
+
+    def ask(self, path: str, **params: str) -> dict[str, Any]:
+        """What the cell answers to a GET under the model's own path, as it is (docs/api.md): for all that has
+        no method here. `ask("/anomalies", start="2026-03-01T00:00:00Z")`.
+        """
+        request = replace(self._request("GET", path), params=params or None)
+        return self._object(request)
 
     def batch(self, batch_id: str) -> dict[str, Any]:
         """The state of a batch: rows counted, open or uploaded."""
