@@ -98,6 +98,12 @@ class QueryDoor:
         """One inference with its labels: 200, or 404."""
         return await self._answered(request, "inference", self._inference)
 
+    async def answered(
+        self, request: Request, kind: str, work: Callable[[Request, bytes, Deadline], bytes]
+    ) -> Response:
+        """Another room's question, of that kind, in the turn of all questions: its answer as JSON."""
+        return await self._answered(request, kind, lambda asked, body: work(asked, body, self._deadline()))
+
     async def _answered(
         self, request: Request, kind: str, work: Callable[[Request, bytes], bytes]
     ) -> Response:
