@@ -9,13 +9,13 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelwarden.client.progress import bytes_bar, rows_bar
-from modelwarden.client.telling import status_lines
+from modelwarden.client.telling import left_aligned, status_lines
 
 if TYPE_CHECKING:
     from modelwarden.client.api import Cell
@@ -113,8 +113,6 @@ def drift(parsed: argparse.Namespace) -> int:
     if len(table) <= len(table.columns):
         table = table.T
     print(table.to_string(float_format=lambda score: f"{score:.3f}", na_rep="–"))
-    if frame.attrs["rows_still_waiting"]:
-        print("some rows are not counted yet: ask again", file=sys.stderr)
     return EXIT_OK
 
 
@@ -168,10 +166,9 @@ def enrichments(parsed: argparse.Namespace) -> int:
     if not len(frame):
         print("this model's server trains nothing")
         return EXIT_OK
-    told = frame.assign(
-        type=frame["type"].fillna("–"), since=frame["since"].dt.strftime("%Y-%m-%d %H:%M").fillna("–")
-    )
-    print(told.to_string(index=False, justify="left"))
+    frame["type"] = frame["type"].fillna("–")
+    frame["since"] = frame["since"].dt.strftime("%Y-%m-%d %H:%M").fillna("–")
+    print("\n".join(left_aligned([list(frame.columns), *frame.values.tolist()])))
     return EXIT_FAILED if parsed.check and (frame["state"] == "Failed").any() else EXIT_OK
 
 
@@ -220,8 +217,8 @@ def status(parsed: argparse.Namespace) -> int:
     return EXIT_DRIFT if verdict.get("drifted") else EXIT_OK
 
 
-def local(parsed: argparse.Namespace) -> int:
-    """Becomes the server; returns only if it cannot."""
+def local(arguments: Sequence[str]) -> int:
+    """Becomes the server with these arguments; returns only if it cannot."""
     needed = ("modelwarden_server", "granian", "deltalake", "pydantic", "yaml")
     missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
@@ -232,7 +229,7 @@ def local(parsed: argparse.Namespace) -> int:
         )
         return EXIT_FAILED
     # The server takes this process's place: signals and the exit code are its own.
-    command = [sys.executable, "-m", "modelwarden_server", "local", *parsed.arguments]
+    command = [sys.executable, "-m", "modelwarden_server", "local", *arguments]
     sys.stdout.flush()
     return os.execv(sys.executable, command)  # noqa: S606
 

@@ -3,6 +3,8 @@
 What this module must not do: ask for it, or print.
 """
 
+from collections.abc import Sequence
+
 
 def status_lines(status: dict[str, object]) -> list[str]:
     """The status report as lines for a person."""
@@ -45,3 +47,9 @@ def enrichment_lines(entries: object) -> list[str]:
     found = entries if isinstance(entries, list) else []
     told = [entry for entry in found if entry["reason"] != "TurnedOff"]
     return [f"enriched   {entry['kind']}: {entry['state']}, {entry['message']}" for entry in told]
+
+
+def left_aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of texts as lines, in columns that begin at the same place."""
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+    return ["  ".join(f"{text:<{w}}" for text, w in zip(row, widths, strict=True)).rstrip() for row in rows]
