@@ -179,6 +179,10 @@ class AnswerRoom:
         if self._folder is not None:
             self._folder.stop()
 
+    def quality(self) -> DataQualityReport | None:
+        """What is said of the rows of the newest window."""
+        return self._quality()
+
     def loaded_profile(self, profile_hash: str) -> ReferenceProfile | None:
         """The profile of that hash, if it is the one in memory."""
         live = self._folder.live if self._folder is not None else None

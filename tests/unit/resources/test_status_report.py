@@ -78,7 +78,8 @@ FULL = {
         "rows": 500, "labelled": 400, "coverage": 0.8, "provisional": False,
         "metrics": [METRIC],
         "estimated": {
-            "metrics": [METRIC], "trusted": True, "withheld": None, "missed": 0, "checked": 3, "windowStart": None, "windowEnd": "2026-01-03T00:00:00Z",
+            "metrics": [METRIC], "trusted": True, "withheld": None, "missed": 0, "checked": 3,
+            "windowStart": None, "windowEnd": "2026-01-03T00:00:00Z",
         },
         "populations": [{"attribute": "sex", "group": "f", "segment": None, "metric": METRIC}],
         "worse": True, "by": "labels", "judged": 3, "reason": "accuracy is 0.71, the reference has 0.85",

@@ -163,8 +163,13 @@ class MulticlassBlock:
     binned: bool = True
 
     @property
+    def scored(self) -> bool:
+        """Whether scores are remembered, so that there are sums of losses."""
+        return self.classes <= MAX_BINNED
+
+    @property
     def _bins(self) -> bool:
-        return self.binned and self.classes <= MAX_BINNED
+        return self.binned and self.scored
 
     @property
     def _tables(self) -> int:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 
 from modelwarden_server.analysis.partials import Integers
-from modelwarden_server.analysis.performance.blocks import BinaryBlock, RegressionBlock
+from modelwarden_server.analysis.performance.blocks import BinaryBlock
 from modelwarden_server.analysis.performance.estimate import (
     MOST_OUTSIDE,
     Calibration,
@@ -23,6 +23,7 @@ from modelwarden_server.analysis.performance.estimate import (
 )
 from modelwarden_server.analysis.performance.intervals import Value, Z
 from modelwarden_server.analysis.performance.layout import OutcomeSpace
+from modelwarden_server.analysis.performance.metrics import labelled_of
 from modelwarden_server.analysis.performance.worse import (
     Compared,
     Measured,
@@ -118,14 +119,8 @@ class PerformanceJudge:
 
     def coverage(self, totals: Integers, aged: bool | None = None) -> Coverage:
         """Rows and labelled rows of everybody."""
-        block, counts = self.space.everybody, self.space.block_of(0, totals)
-        if isinstance(block, BinaryBlock):
-            labelled = block.counts(counts).labelled
-        elif isinstance(block, RegressionBlock):
-            labelled = int(counts[block.LABELLED])
-        else:
-            labelled = int(block.confusion(counts).sum())  # type: ignore[attr-defined]
-        return Coverage(int(counts[0]), labelled, aged)
+        counts = self.space.block_of(0, totals)
+        return Coverage(int(counts[0]), labelled_of(self.space.everybody, counts), aged)
 
     def by_labels(self, totals: Integers) -> LabelVerdict:
         """What the window's labels say."""

@@ -31,8 +31,8 @@ from modelwarden_server.analysis.performance.regression import ErrorSums, errors
 from modelwarden_server.analysis.significance import discoveries
 
 Floats = npt.NDArray[np.float64]
-LEVEL: Final = 0.001
-GROUP_RATE: Final = 0.001
+LEVEL: Final = 0.0003
+GROUP_RATE: Final = 0.0005
 FLOORS: Final[Mapping[str, float]] = {"accuracy": 0.03, "auc": 0.03, "brier": 0.02, "recall": 0.04}
 """The least change worth telling."""
 RELATIVE_FLOOR: Final = 0.1

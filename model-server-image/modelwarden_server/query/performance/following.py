@@ -133,8 +133,8 @@ class OutcomeFollower:
         self._unwanted.ask(keys, self._wake.set)
 
     def reach(self, timeout: float) -> bool:
-        """Wait until what is in the tables now, and the reference, is counted by the definition that is wanted
-        now; False if that takes too long, or nothing is to be counted.
+        """Wait until what is in the tables now, and the reference, is counted by the definition that is
+        wanted now; False if that takes too long, or nothing is to be counted.
         """
         self._wake.set()
 
