@@ -1,7 +1,5 @@
-"""MonitoredModel: a model's schema, where its data live, and what is watched. Its status tells what is
-really so."""
+"""MonitoredModel: a model's schema, where its data live, and what is watched."""
 
-from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, StringConstraints
@@ -12,11 +10,11 @@ from modelwarden.resources.attributes import (
     InputType,
     OutputType,
 )
-from modelwarden.resources.conditions import Condition
 from modelwarden.resources.frozen import frozen_attributes
 from modelwarden.resources.ingest import Ingest
 from modelwarden.resources.kind import Column, Kind, parse_as
 from modelwarden.resources.meta import API_VERSION, MAX_DEPENDENT_NAME, MAX_MODEL_NAME, ObjectMeta
+from modelwarden.resources.modelstatus import MonitoredModelStatus
 from modelwarden.resources.monitoring import Monitoring
 from modelwarden.resources.pod import PodSpec, StoreSpec
 from modelwarden.resources.quantities import cel_seconds
@@ -24,15 +22,13 @@ from modelwarden.resources.schema import ResourceModel, Rule, unchangeable, vali
 from modelwarden.resources.serving import Serving
 from modelwarden.resources.storage import ClaimStorage, Storage
 from modelwarden.resources.stream import Stream
-from modelwarden.resources.training import TrainedSummary, TrainingSpec
+from modelwarden.resources.training import TrainingSpec
 
 Lifecycle = Literal["Active", "Archived"]
 TextDelimiter = Literal[r"\W+", r"\s+", ",", ",+", r"\|", r"\|+"]
 ShortText = Annotated[str, StringConstraints(max_length=255)]
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 Sides = Annotated[int, Field(ge=1, le=16_384)]
-Count = Annotated[int, Field(ge=0)]
-StatusText = Annotated[str, StringConstraints(max_length=2048)]
 
 _NEW_MODEL = "it decides how stored data are read; make a new model instead"
 
@@ -167,131 +163,6 @@ class MonitoredModelSpec(ResourceModel):
             ),
         )
     )
-
-
-class Endpoint(ResourceModel):
-    """How the model's cell is reached."""
-
-    url: StatusText
-    """Address of the model's API inside the cluster."""
-
-
-class LabelCounts(ResourceModel):
-    """What became of the labels: acknowledged = stored + on their way from the log to the table."""
-
-    acknowledged: Count = 0
-    """Labels that were answered with success and were new."""
-    stored: Count = 0
-    """Labels that are in the table."""
-    waiting: Count = 0
-    """Labels in the table whose inference has not come."""
-
-
-class RowCounts(ResourceModel):
-    """What became of the rows. Acknowledged = stored + waiting + rejected later + left out by sampling."""
-
-    acknowledged: Count = 0
-    """Rows that were answered with success."""
-    stored: Count = 0
-    """Rows that are in the tables."""
-    waiting: Count = 0
-    """Rows that are in the log and not yet in the tables."""
-    rejected: Count = 0
-    """Rows that were acknowledged and found to contradict an earlier row with the same id afterwards."""
-    sampled_out: Count = 0
-    """Rows that sampling left out."""
-    refused: Count = 0
-    """Rows that were answered with an error, and so never acknowledged."""
-    last_hour: Count = 0
-    """Rows acknowledged in the last hour."""
-    labels: LabelCounts = LabelCounts()
-    """What became of the labels."""
-
-
-class DriftedAttribute(ResourceModel):
-    """One attribute's drift score."""
-
-    name: ShortText
-    """Name of the attribute."""
-    score: float
-    """The drift score in the window."""
-    threshold: float
-    """The score from which on the attribute counts as drifted."""
-
-
-class DriftSummary(ResourceModel):
-    """The latest verdict, in short; the whole is in the metrics and the query API."""
-
-    window_start: datetime | None = None
-    """Start of the window of inference time that was judged."""
-    window_end: datetime | None = None
-    """End of that window."""
-    state: Literal["Ok", "InsufficientData", "NoReference"]
-    """Whether there is a verdict: Ok, InsufficientData (too few rows) or NoReference."""
-    drifted: Count | None = None
-    """Number of attributes that have drifted; absent without a verdict."""
-    checked: Count | None = None
-    """Number of attributes that were compared; absent without a verdict."""
-    top: Annotated[tuple[DriftedAttribute, ...], Field(max_length=5)] = ()
-    """The highest scores, at most five, highest first."""
-
-
-class ActiveReference(ResourceModel):
-    """What the model is compared with."""
-
-    name: ShortText
-    """Name of the reference dataset."""
-    profile_hash: ShortText | None = None
-    """SHA-256 of the dataset's profile."""
-    records: Count = 0
-    """Number of rows of the dataset."""
-
-
-class StoreStatus(ResourceModel):
-    """What the store says of itself."""
-
-    phase: Annotated[str, StringConstraints(max_length=63)]
-    """Recovering, Ready, Draining, Failed, or Unreachable when the store does not answer."""
-    version: ShortText | None = None
-    """Version of the store's software."""
-
-
-class MonitoredModelStatus(ResourceModel):
-    """What is really so. Losing it loses nothing: it is read from the world again."""
-
-    observed_generation: Count = 0
-    """The metadata.generation that this status was written for."""
-    conditions: Annotated[
-        tuple[Condition, ...],
-        Field(
-            max_length=32,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        ),
-    ] = ()
-    """Ready, Reconciling and Stalled, StorageReady, StoreAvailable, DataFlowing, ReferenceLoaded,
-    ModelHealthy."""
-    model_id: ShortText | None = None
-    """The model's id in the API: derived from the namespace and partnerModelId or name."""
-    endpoint: Endpoint | None = None
-    """How the model's cell is reached."""
-    rows: RowCounts | None = None
-    """What became of the rows."""
-    newest_inference: datetime | None = None
-    """Inference time of the newest row, as the client gave it."""
-    drift: DriftSummary | None = None
-    """The latest verdict on drift, in short."""
-    reference: ActiveReference | None = None
-    """What the model is compared with."""
-    enrichments: Annotated[
-        tuple[TrainedSummary, ...],
-        Field(
-            max_length=32,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["kind"]},
-        ),
-    ] = ()
-    """What is trained for the model, and how far that is."""
-    store: StoreStatus | None = None
-    """What the store says of itself."""
 
 
 class MonitoredModel(ResourceModel):

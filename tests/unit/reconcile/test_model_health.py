@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from modelwarden.reconcile.monitoredmodel.data import model_healthy
+from modelwarden.reconcile.monitoredmodel.data import model_healthy, performance_of
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.resources.monitoredmodel import MonitoredModelSpec
 from modelwarden.resources.report import (
@@ -101,6 +101,27 @@ def test_a_model_that_got_worse_is_not_healthy_whatever_its_inputs_do(drift, by,
     verdict = model_healthy(given.model_copy(update={"performance": got_worse}), SPEC)
     assert (verdict.status, verdict.reason) == ("False", Reason.PERFORMANCE_WORSE)
     assert "auc is 0.5 and was 0.9" in verdict.message
+
+
+LABELLED = MetricValue(metric="auc", value=0.81234, baseline=0.9)
+WITHHELD = MetricValue(metric="auc", withheld="n=12 < 30")
+
+
+@pytest.mark.parametrize(
+    ("metrics", "trusted", "shown"),
+    [
+        ((LABELLED,), True, ("auc", 0.8123, False)),
+        ((WITHHELD, MetricValue(metric="f1", value=0.5)), True, ("f1", 0.5, False)),
+        ((WITHHELD,), True, ("auc", 0.7, True)),
+        ((), True, ("auc", 0.7, True)),
+        ((), False, None),
+    ],
+)
+def test_the_status_shows_what_labels_say_else_a_trusted_estimate_else_nothing(metrics, trusted, shown):
+    estimate = EstimatedPerformance(metrics=(MetricValue(metric="auc", value=0.7),), trusted=trusted)
+    told = PerformanceReport(rows=9, labelled=4, metrics=metrics, estimated=estimate)
+    found = performance_of(StatusReport(model_id="m", performance=told))
+    assert (found and (found.metric, found.value, found.estimated)) == shown
 
 
 @pytest.mark.parametrize("provisional", [True, False])

@@ -13,7 +13,7 @@ from modelwarden.errors import Bug, DependencyMissing, InvalidSpec, Transient
 from modelwarden.reconcile.monitoredmodel.decide import decide
 from modelwarden.reconcile.monitoredmodel.status import hindered, leaving, summarise, worth_writing
 from modelwarden.reconcile.ports import Silence
-from modelwarden.resources.monitoredmodel import MonitoredModelStatus
+from modelwarden.resources.modelstatus import MonitoredModelStatus
 
 SILENT = Silence("StoreUnreachable", "The store's address does not answer")
 TYPES = [

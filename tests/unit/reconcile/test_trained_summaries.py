@@ -13,7 +13,7 @@ from modelwarden.reconcile.monitoredmodel.enrichments import happenings_of, summ
 from modelwarden.reconcile.monitoredmodel.status import happenings, summarise, worth_writing
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.ports import Silence
-from modelwarden.resources.monitoredmodel import MonitoredModelStatus
+from modelwarden.resources.modelstatus import MonitoredModelStatus
 from modelwarden.resources.training import TrainedSummary
 
 UNSCHEDULABLE = {"type": "PodScheduled", "reason": "Unschedulable", "message": "0/1 nodes: no memory"}

@@ -8,7 +8,7 @@ from modelwarden.reconcile.reasons import Reason
 from modelwarden.resources.conditions import find_condition
 from modelwarden.resources.enrichment import Enrichment
 from modelwarden.resources.enrichment_settings import counting
-from modelwarden.resources.monitoredmodel import MonitoredModelStatus
+from modelwarden.resources.modelstatus import MonitoredModelStatus
 from modelwarden.resources.training import TrainedSummary
 
 

@@ -4,14 +4,15 @@ from datetime import datetime, timedelta
 
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.verdicts import Verdict, no, unknown, yes
-from modelwarden.resources.monitoredmodel import (
+from modelwarden.resources.modelstatus import (
     ActiveReference,
     DriftedAttribute,
     DriftSummary,
     LabelCounts,
-    MonitoredModelSpec,
+    PerformanceSummary,
     RowCounts,
 )
+from modelwarden.resources.monitoredmodel import MonitoredModelSpec
 from modelwarden.resources.quantities import parse_duration
 from modelwarden.resources.report import (
     DataQualityReport,
@@ -182,6 +183,31 @@ def drift_of(report: StatusReport) -> DriftSummary | None:
             DriftedAttribute(name=f.name, score=round(f.score, 4), threshold=round(f.threshold, 4))
             for f in top
         ),
+    )
+
+
+def performance_of(report: StatusReport) -> PerformanceSummary | None:
+    """The metric to show: by its labels if they say anything, else a trusted estimate."""
+    performance = report.performance
+    if performance is None:
+        return None
+    estimate = performance.estimated
+    by_labels = next((m for m in performance.metrics if m.value is not None), None)
+    estimates = estimate.metrics if estimate is not None and estimate.trusted else ()
+    shown = by_labels or next((m for m in estimates if m.value is not None), None)
+    if shown is None or shown.value is None:
+        return None
+    return PerformanceSummary(
+        window_end=performance.window_end,
+        batch=performance.batch,
+        metric=shown.metric,
+        value=round(shown.value, 4),
+        baseline=None if shown.baseline is None else round(shown.baseline, 4),
+        estimated=by_labels is None,
+        provisional=performance.provisional,
+        rows=performance.rows,
+        labelled=performance.labelled,
+        worse=performance.worse,
     )
 
 

@@ -33,7 +33,7 @@ from modelwarden.reconcile.verdicts import (
 from modelwarden.resources.conditions import ConditionType as C
 from modelwarden.resources.identity import model_id
 from modelwarden.resources.meta import ObjectMeta
-from modelwarden.resources.monitoredmodel import Endpoint, MonitoredModelStatus, StoreStatus
+from modelwarden.resources.modelstatus import Endpoint, MonitoredModelStatus, StoreStatus
 from modelwarden.resources.report import StatusReport
 
 _DATA = (C.DATA_FLOWING, C.REFERENCE_LOADED, C.MODEL_HEALTHY)
@@ -86,11 +86,13 @@ def _has_settings(meta: ObjectMeta, plan: Plan, report: StatusReport) -> bool:
 def _facts(previous: MonitoredModelStatus, report: StatusReport | None) -> dict[str, object]:
     """The data facts. While the store is silent the last known ones stay: nothing newer is known."""
     if report is None:
-        return {name: getattr(previous, name) for name in ("rows", "newest_inference", "drift", "reference")}
+        names = ("rows", "newest_inference", "drift", "performance", "reference")
+        return {name: getattr(previous, name) for name in names}
     return {
         "rows": data.rows_of(report),
         "newest_inference": report.newest_inference,
         "drift": data.drift_of(report),
+        "performance": data.performance_of(report),
         "reference": data.reference_of(report),
     }
 
