@@ -94,13 +94,14 @@ class Installations:
     def reports(self) -> tuple[EnrichmentReport, ...]:
         """Each kind's part of the status, as things are now."""
         with self._lock:
-            return tuple(self._report(slot) for slot in self._slots.values())
+            known = self._known()
+            return tuple(self._report(slot, known) for slot in self._slots.values())
 
     def report(self, kind: str) -> EnrichmentReport | None:
         """One kind's part of the status, None without that kind."""
         with self._lock:
             slot = self._slots.get(kind)
-            return None if slot is None else self._report(slot)
+            return None if slot is None else self._report(slot, self._known())
 
     def training(self, kind: str, input_hash: str) -> Training:
         """A training, if it is wanted. Raises UnknownKindError, UnwantedTrainingError, WaitingError."""
@@ -152,7 +153,7 @@ class Installations:
         return self._slots[kind]
 
     def _training(self, slot: _Slot, input_hash: str) -> Training:
-        wish = self._wish(slot)
+        wish = self._wish(slot, self._known())
         match wish:
             case Disabled(_, message):
                 raise UnwantedTrainingError(message)
@@ -166,9 +167,9 @@ class Installations:
                     slot.kind, inputs, installed is not None and installed.input_hash == input_hash
                 )
 
-    def _report(self, slot: _Slot) -> EnrichmentReport:
+    def _report(self, slot: _Slot, known: Facts | Pending) -> EnrichmentReport:
         try:
-            wish = self._wish(slot)
+            wish = self._wish(slot, known)
             return decide(slot.named, wish, slot.record, slot.damage)
         except Exception as error:  # one kind's fault must not take the whole status with it
             log.exception("%s cannot say what it wants", slot.kind.name)
@@ -180,13 +181,18 @@ class Installations:
                 message=f"a fault of the server ({type(error).__name__}): its log tells more",
             )
 
-    def _wish(self, slot: _Slot) -> Wish:
-        """What the kind wishes now; if that is nothing, what is installed is forgotten."""
+    def _known(self) -> Facts | Pending:
+        """The facts, or what is waited for until there are any."""
         try:
-            facts = self.facts()
+            return self.facts()
         except (ValueError, OSError) as error:
             return Pending((f"a reference whose profile can be read ({error})",))
-        wish = slot.kind.wanted(facts)
+
+    def _wish(self, slot: _Slot, known: Facts | Pending) -> Wish:
+        """What the kind wishes now; if that is nothing, what is installed is forgotten."""
+        if isinstance(known, Pending):
+            return known
+        wish = slot.kind.wanted(known)
         if isinstance(wish, Disabled) and (slot.record != Record() or slot.damage or slot.leftover):
             self._forget(slot)
         return wish
@@ -206,7 +212,7 @@ class Installations:
         name = slot.kind.name
         try:
             slot.record = self.registry.read(name)
-            if isinstance(self._wish(slot), Disabled) or slot.record.installed is None:
+            if isinstance(self._wish(slot, self._known()), Disabled) or slot.record.installed is None:
                 self._prune(slot)
                 return
             training = slot.record.installed

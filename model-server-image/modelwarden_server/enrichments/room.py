@@ -32,7 +32,7 @@ class EnrichmentRoom:
     ) -> None:
         self._cell = cell
         self._keeper = keeper
-        self._kinds = tuple(kinds)
+        self.kinds = tuple(kinds)
         chosen = ChosenProfile(keeper, lambda: cell.settings.current)
         self._facts = FactSource(cell, chosen, loaded)
         self._installations: Installations | None = None
@@ -55,9 +55,9 @@ class EnrichmentRoom:
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
-        names = [kind.name for kind in self._kinds]
+        names = [kind.name for kind in self.kinds]
         registry = Registry(store.folders.root / "enrichments", self._keeper.artefacts, names)
-        installations = Installations(self._kinds, registry, lambda: self._facts.facts(store), self._now)
+        installations = Installations(self.kinds, registry, lambda: self._facts.facts(store), self._now)
         installations.start()
         self._installations = installations
         return None
