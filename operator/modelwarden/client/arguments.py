@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelwarden.client import commands
+from modelwarden.client import commands, fair_commands
 
 DESCRIPTION = "Send inferences and labels to a model that Modelwarden watches, and ask what it sees."
 EPILOG = """\
@@ -90,14 +90,9 @@ def parser() -> argparse.ArgumentParser:
     _sending(added, cell)
     _references(added, cell)
     _asking(added, cell)
-    local = added.add_parser(
-        "local",
-        help="run a model's server here, from its YAML and a folder, without a cluster",
-        description="Runs `python -m modelwarden_server local DIR`; all options are handed on.",
-        add_help=False,
-    )
-    local.add_argument("arguments", nargs=argparse.REMAINDER, metavar="DIR …")
-    local.set_defaults(run=commands.local)
+    fair_commands.add_to(added, cell)
+    # Its arguments are the server's own: see `cli.main`.
+    added.add_parser("local", help="run a model's server here, from its YAML and a folder, without a cluster")
     return made
 
 

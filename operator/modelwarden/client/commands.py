@@ -32,7 +32,7 @@ def send(parsed: argparse.Namespace) -> int:
     from modelwarden.client.reports import SendReport
 
     report = SendReport()
-    with _cell(parsed) as cell, _sending(parsed) as sending:
+    with cell_of(parsed) as cell, _sending(parsed) as sending:
         for piece in pieces(parsed.file, parsed.text):
             report += cell.send(piece, ground_truth=parsed.label, sending=sending)
     return _summed_up(report)
@@ -44,7 +44,7 @@ def labels(parsed: argparse.Namespace) -> int:
     from modelwarden.client.reports import SendReport
 
     report = SendReport()
-    with _cell(parsed) as cell, _sending(parsed) as sending:
+    with cell_of(parsed) as cell, _sending(parsed) as sending:
         for piece in pieces(parsed.file, parsed.text):
             report += cell.send_labels(piece, ground_truth=parsed.label, sending=sending)
     return _summed_up(report)
@@ -55,7 +55,7 @@ def send_file(parsed: argparse.Namespace) -> int:
     from modelwarden.client.uploads import INFERENCES, LABELS, FileSending
 
     kind = LABELS if parsed.labels else INFERENCES
-    with _cell(parsed) as cell, bytes_bar(parsed.file.name) as moved:
+    with cell_of(parsed) as cell, bytes_bar(parsed.file.name) as moved:
         sending = FileSending(raise_on_refused=False, on_progress=moved)
         report = cell.send_file(
             parsed.file, kind=kind, batch_id=parsed.batch, images=parsed.images, sending=sending
@@ -72,7 +72,7 @@ def send_file(parsed: argparse.Namespace) -> int:
 
 def close_batch(parsed: argparse.Namespace) -> int:
     """Closes a batch for good."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         cell.close_batch(parsed.batch, parsed.rows)
         batch = cell.batch(parsed.batch)
     print(f"batch {batch['id']}: {batch['status']}, {batch['records']} rows")
@@ -82,7 +82,7 @@ def close_batch(parsed: argparse.Namespace) -> int:
 def upload_reference(parsed: argparse.Namespace) -> int:
     """Reference rows of parquet files, in parts."""
     rows = 0
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         for path in parsed.files:
             report = cell.upload_reference(path, dataset=parsed.dataset)
             rows += report.rows
@@ -99,7 +99,7 @@ def drift(parsed: argparse.Namespace) -> int:
 
     from modelwarden.client.errors import ClientError
 
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         features = parsed.features or [
             entry["name"] for entry in (cell.status()["drift"] or {}).get("features", [])
         ]
@@ -127,7 +127,7 @@ def query(parsed: argparse.Namespace) -> int:
         body = json.loads(text)
     except ValueError as reason:
         raise ClientError(f"the query is not JSON: {reason}") from reason
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         frame = cell.query(body)
     if parsed.json:
         print(frame.to_json(orient="records", lines=True, date_format="iso"), end="")
@@ -140,7 +140,7 @@ def query(parsed: argparse.Namespace) -> int:
 
 def inference(parsed: argparse.Namespace) -> int:
     """One inference with its labels, as JSON."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         found = cell.inference(parsed.id)
     print(json.dumps({"inference": found.row, "labels": found.labels}, indent=2))
     return EXIT_OK
@@ -148,7 +148,7 @@ def inference(parsed: argparse.Namespace) -> int:
 
 def quality(parsed: argparse.Namespace) -> int:
     """Bad values of features, against the reference."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         frame = cell.data_quality(parsed.features, rollup=parsed.by)
     if "window" in frame.columns:
         frame["window"] = frame["window"].dt.strftime(WINDOW_NAMES[parsed.by])
@@ -161,7 +161,7 @@ def quality(parsed: argparse.Namespace) -> int:
 
 def enrichments(parsed: argparse.Namespace) -> int:
     """What is computed on top of the rows, and how far it is."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         frame = cell.enrichments()
     if not len(frame):
         print("this model's server trains nothing")
@@ -174,7 +174,7 @@ def enrichments(parsed: argparse.Namespace) -> int:
 
 def forget(parsed: argparse.Namespace) -> int:
     """Has inferences deleted for good, or tells what became of a request."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         if parsed.request:
             found = cell.forget_request(parsed.request)
         else:
@@ -203,7 +203,7 @@ def _plain(text: str | None) -> object:
 
 def status(parsed: argparse.Namespace) -> int:
     """What the cell says of itself; as a check, an exit code."""
-    with _cell(parsed) as cell:
+    with cell_of(parsed) as cell:
         report = cell.status()
     verdict = report.get("drift") or {}
     if parsed.json:
@@ -234,7 +234,8 @@ def local(arguments: Sequence[str]) -> int:
     return os.execv(sys.executable, command)  # noqa: S606
 
 
-def _cell(parsed: argparse.Namespace) -> "Cell":
+def cell_of(parsed: argparse.Namespace) -> "Cell":
+    """The cell that the options name. Raises ClientError for one that is missing."""
     from modelwarden.client.api import Cell
     from modelwarden.client.errors import ClientError
 

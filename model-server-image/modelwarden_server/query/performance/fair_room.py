@@ -34,14 +34,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KNOWN = frozenset({"attribute", "base_group", "start", "end", "threshold", "batch_id", "filter", "id_type"})
 
 
-class SumsOfOutcomes(Protocol):
-    """The sums that answers are made of."""
-
-    def populations(self, timeout: float) -> Populations | None:
-        """The sums, if they hold all that is in the tables within so many seconds; 0: as they are."""
-        ...
-
-
 class Turns(Protocol):
     """The door of queries, as far as its turns are needed."""
 
@@ -59,7 +51,8 @@ class Given:
     """What the room is given by other rooms."""
 
     turns: Turns
-    sums: SumsOfOutcomes
+    sums: Callable[[float], Populations | None]
+    """The sums, if they hold all that is in the tables within so many seconds; 0: as they are."""
     closed: Callable[[int], Sequence[Batch]]
     """The batches that were closed last, newest first."""
 
@@ -101,7 +94,7 @@ class FairnessRoom:
         sources = FairnessSources(
             attributes=self._attributes,
             outcome=self._outcome,
-            populations=self._given.sums.populations(_REACH_SECONDS),
+            populations=self._given.sums(_REACH_SECONDS),
             rows=self._given.turns.drift_sources(),
             threshold=settings.classifier_threshold,
             window_seconds=settings.monitoring.window_seconds,
@@ -113,7 +106,7 @@ class FairnessRoom:
         return [name for name, a in self._attributes.items() if a.monitor_for_bias and not a.implicit]
 
     def _told(self) -> Told | None:
-        populations = self._given.sums.populations(0)
+        populations = self._given.sums(0)
         if populations is None:
             return None
         batch = None
