@@ -150,11 +150,7 @@ def ask_drift(cell: Cell, expected_months: int) -> pd.DataFrame:
     def all_counted() -> tuple[bool, str]:
         nonlocal found
         found = cell.drift(features, rollup="month")
-        waiting = bool(found.attrs["rows_still_waiting"])
-        said = f"{len(found)} of {expected_months} months" + (
-            ", some rows not counted yet" if waiting else ""
-        )
-        return len(found) == expected_months and not waiting, said
+        return len(found) == expected_months, f"{len(found)} of {expected_months} months"
 
     wait_for("drift of every month", all_counted, Waiting(SETTLE_SECONDS))
     return found

@@ -17,7 +17,10 @@ from testbed.progress import Reporter
 HERE = Path(__file__).parent
 MODEL = "employment"
 DATASET = "employment-2015"
+ENRICHMENTS = ("employment-hotspots", "employment-fair-thresholds")
 READY_SECONDS, PROFILE_SECONDS, STATUS_SECONDS, DELETE_SECONDS = 180.0, 180.0, 150.0, 120.0
+TRAIN_SECONDS = 300.0
+FILES = ("model.yaml", "reference.yaml", "enrichments.yaml")
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,9 @@ class WatchedModel:
         return kubectl_of(self.cluster)
 
     def apply(self) -> None:
-        """Applies both objects and waits until the model's store takes in rows."""
-        with self.reporter.step("kubectl apply model.yaml, reference.yaml; the store starts") as step:
-            for file in ("model.yaml", "reference.yaml"):
+        """Applies all objects and waits until the model's store takes in rows."""
+        with self.reporter.step(f"kubectl apply {', '.join(FILES)}; the store starts") as step:
+            for file in FILES:
                 self.kubectl.apply(HERE / file, "--namespace", self.namespace)
             waiting = Waiting(READY_SECONDS, heard=lambda now: step.advance(0, None, now))
             wait_for("the model is Ready", lambda: condition(self.model(), "Ready"), waiting)
@@ -84,13 +87,28 @@ class WatchedModel:
             waiting = Waiting(STATUS_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
             wait_for("the status tells of all rows", lambda: self._told(acknowledged, labels), waiting)
 
+    def wait_for_enrichments(self) -> None:
+        """Waits until both Enrichments are Ready: Jobs have trained, the store uses what they brought."""
+        with self.reporter.step("Training Jobs: anomalies, thresholds by group, hotspots") as step:
+            waiting = Waiting(TRAIN_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
+            wait_for("both Enrichments are Ready", self._enriched, waiting)
+
     def delete(self) -> None:
-        """Deletes both objects and waits until they are gone; the claim stays (Retain)."""
+        """Deletes all objects and waits until they are gone; the claim stays (Retain)."""
         with self.reporter.step("kubectl delete the model"):
-            for kind, name in (("referencedataset", DATASET), ("monitoredmodel", MODEL)):
+            enrichments = [("enrichment", name) for name in ENRICHMENTS]
+            for kind, name in (*enrichments, ("referencedataset", DATASET), ("monitoredmodel", MODEL)):
                 self.kubectl.run(
                     "delete", kind, name, "--namespace", self.namespace, "--wait", seconds=DELETE_SECONDS
                 )
+
+    def _enriched(self) -> tuple[bool, str]:
+        waiting = []
+        for name in ENRICHMENTS:
+            status = (self.kubectl.get("enrichment", name, self.namespace) or {}).get("status") or {}
+            if status.get("state") != "Ready":
+                waiting.append(f"{name} {status.get('state', 'is new')}: {status.get('message', '')}")
+        return not waiting, "; ".join(waiting)
 
     def _told(self, acknowledged: int, labels: int) -> tuple[bool, str]:
         status = (self.model() or {}).get("status") or {}

@@ -5,6 +5,7 @@ What this module must not do: change or shorten an answer.
 
 from typing import Any
 
+from examples.census import data
 from examples.census.story.cell import hotspot_threshold
 from examples.census.story.chunks import Chunk
 from modelwarden.client import Cell, CellError
@@ -25,7 +26,8 @@ def newest(cell: Cell, chunk: Chunk) -> Raw:
 
 def labelled(cell: Cell, chunk: Chunk) -> Raw:
     """What is said of a chunk once all of its labels have come."""
-    return {"status": cell.status(), "hotspots": _hotspots(cell, chunk)}
+    groups = [_of(cell, "/fairness", chunk, attribute=attribute) for attribute in data.PROTECTED]
+    return {"status": cell.status(), "hotspots": _hotspots(cell, chunk), "fairness": groups}
 
 
 def _hotspots(cell: Cell, chunk: Chunk) -> Raw | None:

@@ -4,7 +4,7 @@ What this module must not do: judge by itself. A verdict is the cell's or the op
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from examples.census import data, train
@@ -13,7 +13,7 @@ from examples.census.story.chunks import Chunk, Truth, least_auc, truth_of
 from examples.census.story.run import Record
 from modelwarden.reconcile.monitoredmodel.data import model_healthy
 from modelwarden.resources.monitoredmodel import MonitoredModelSpec
-from modelwarden.resources.report import StatusReport
+from modelwarden.resources.report import MetricValue, StatusReport
 
 Raw = Mapping[str, Any]
 
@@ -61,11 +61,47 @@ class Hotspots:
 
 
 @dataclass(frozen=True)
+class Performance:
+    """How right the model is of a chunk, from its labels or estimated without them; 95 % bounds.
+
+    `worse`: some metric of this chunk is worse than the reference's. `verdict`: the model got worse, because
+    one of the two chunks before says the same. `withheld`: why an estimate is not to be trusted.
+    """
+
+    auc: float | None
+    lower: float | None
+    upper: float | None
+    accuracy: float | None
+    worse: bool
+    verdict: bool
+    withheld: str | None = None
+
+
+@dataclass(frozen=True)
+class Groups:
+    """An attribute's groups: the share of people with a job whom the model finds, by group (None: too few).
+
+    `lowest` and `highest` are groups; `significant`: that they differ is more than chance.
+    """
+
+    attribute: str
+    found: Mapping[str, float | None]
+    lowest: str | None
+    highest: str | None
+    significant: bool
+    four_fifths: str
+    """Of the share that is said to have a job: holds, fails, unclear, withheld."""
+
+
+@dataclass(frozen=True)
 class Said:
     """What the cell said of one chunk, and what the operator would make of it."""
 
     drift: Drift
     anomalies: Anomalies
+    estimate: Performance
+    labels: Performance
+    groups: tuple[Groups, ...]
     hotspots: Hotspots | None
     """None: the week was not searched."""
     quality: tuple[str, ...]
@@ -96,17 +132,22 @@ class Told:
 def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
     """All of it."""
     reference = truth_of(story.reference, story.reference.column(data.LABEL).to_numpy())
+    reports = [StatusReport.model_validate(one["status"]) for one in (*record.newest, *record.labelled)]
+    said = [
+        _said(chunk, newest, labelled, reports)
+        for chunk, newest, labelled in zip(chunks, record.newest, record.labelled, strict=True)
+    ]
     return Told(
         reference=reference,
         least_auc=least_auc(reference, chunks[0].rows.num_rows),
         truth=tuple(chunk.truth for chunk in chunks),
-        said=tuple(map(said, record.newest, record.labelled)),
+        said=tuple(said),
         rows=sum(chunk.rows.num_rows for chunk in chunks),
         seconds=record.seconds,
     )
 
 
-def said(newest: Raw, labelled: Raw) -> Said:
+def _said(chunk: Chunk, newest: Raw, labelled: Raw, reports: Sequence[StatusReport]) -> Said:
     """What was said of a chunk while it was the newest, and once its labels had come."""
     report = StatusReport.model_validate(newest["status"])
     health = model_healthy(report, _SPEC)
@@ -114,6 +155,9 @@ def said(newest: Raw, labelled: Raw) -> Said:
         drift=_drift(report),
         quality=_quality(report),
         anomalies=_anomalies(newest["anomalies"]),
+        estimate=_estimate(report),
+        labels=_by_labels(chunk, reports),
+        groups=tuple(map(_groups, labelled["fairness"])),
         hotspots=_hotspots(labelled["hotspots"]),
         health=health.status,
         because=health.message,
@@ -159,3 +203,49 @@ def _hotspots(answer: Raw | None) -> Hotspots | None:
         for node in answer["data"]
     )
     return Hotspots(answer["overall"], tuple(slices))
+
+
+def _estimate(report: StatusReport) -> Performance:
+    told = report.performance
+    if told is None or told.estimated is None:
+        return Performance(None, None, None, None, worse=False, verdict=False, withheld="nothing was said")
+    verdict = told.worse and told.by == "estimate"
+    found = _performance(told.estimated.metrics, verdict=verdict)
+    if told.estimated.trusted:
+        return found
+    return replace(found, withheld=told.estimated.withheld or "it missed what labels said before")
+
+
+def _by_labels(chunk: Chunk, reports: Sequence[StatusReport]) -> Performance:
+    """From the first report whose verdict by labels is of this chunk."""
+    for report in reports:
+        told = report.performance
+        about = None if told is None else (told.window_start, told.window_end, told.labelled)
+        if told is not None and about == (chunk.start, chunk.end, chunk.labels.num_rows):
+            return _performance(told.metrics, verdict=told.worse and told.by == "labels")
+    return Performance(None, None, None, None, worse=False, verdict=False, withheld="nothing was said")
+
+
+def _performance(metrics: Sequence[MetricValue], *, verdict: bool) -> Performance:
+    by_name = {one.metric: one for one in metrics}
+    auc, accuracy = by_name.get("auc"), by_name.get("accuracy")
+    return Performance(
+        auc=None if auc is None else auc.value,
+        lower=None if auc is None else auc.lower,
+        upper=None if auc is None else auc.upper,
+        accuracy=None if accuracy is None else accuracy.value,
+        worse=any(one.worse for one in metrics),
+        verdict=verdict,
+    )
+
+
+def _groups(answer: Raw) -> Groups:
+    spread = answer["spread"].get("true_positive_rate") or {}
+    return Groups(
+        attribute=answer["attribute"],
+        found={one["group"]: one["rates"]["true_positive_rate"]["value"] for one in answer["groups"]},
+        lowest=spread.get("lowest"),
+        highest=spread.get("highest"),
+        significant=bool(spread.get("significant")),
+        four_fifths=answer["four_fifths"]["verdict"],
+    )

@@ -70,11 +70,17 @@ class Replay:
             if late >= 0:
                 self.heard(f"week {week}: the labels of week {late} have come")
                 self._wait("everything is trained", self._trained, TRAIN_SECONDS)
+                if chunk is None:
+                    known = partial(self._labels_judged, self.chunks[late])
+                    self._wait("the labels are judged", known, SETTLE_SECONDS)
                 record.labelled.append(asking.labelled(self.cell, self.chunks[late]))
             if chunk is not None:
                 self.heard(f"week {week}: {chunk.rows.num_rows} people")
                 self._send(chunk.rows.slice(1))
                 self._wait("the week is judged", partial(self._judged, chunk), SETTLE_SECONDS)
+                if late >= 0:
+                    known = partial(self._labels_judged, self.chunks[late])
+                    self._wait("the labels are judged", known, SETTLE_SECONDS)
                 record.newest.append(asking.newest(self.cell, chunk))
         return record
 
@@ -119,7 +125,18 @@ class Replay:
     def _judged(self, chunk: Chunk) -> tuple[bool, str]:
         """Whether all that looks at the newest window has seen all of its rows."""
         report, rows = self._status(), chunk.rows.num_rows
-        drift, anomaly = report.drift, report.anomaly
-        told = drift is not None and (drift.window_end, drift.rows) == (chunk.end, rows)
-        scored = anomaly is None or (anomaly.window_end, anomaly.scored) == (chunk.end, rows)
-        return told and scored, f"judged: {drift and drift.window_end}, scored: {anomaly and anomaly.scored}"
+        seen: dict[str, object] = {"drift": report.drift and (report.drift.window_end, report.drift.rows)}
+        if report.anomaly is not None:
+            seen["anomalies"] = (report.anomaly.window_end, report.anomaly.scored)
+        estimated = report.performance and report.performance.estimated
+        if estimated is not None:
+            n = estimated.metrics[0].n if estimated.metrics else rows
+            seen["the estimate"] = (estimated.window_end, n)
+        behind = [f"{name} {at}" for name, at in seen.items() if at != (chunk.end, rows)]
+        return not behind and estimated is not None, f"behind: {', '.join(behind)}"
+
+    def _labels_judged(self, chunk: Chunk) -> tuple[bool, str]:
+        """Whether the verdict by labels is of this week and counts all of its labels."""
+        told = self._status().performance
+        so = told is not None and (told.window_end, told.labelled) == (chunk.end, chunk.labels.num_rows)
+        return so, f"judged by labels: {told and told.window_end}, {told and told.labelled} labels"

@@ -1,0 +1,94 @@
+"""What the demo tells at its end of how the model does, each in a line that a person understands: who is
+unlike the people it knows, how right it is and was thought to be, whom it treats differently, where it fails.
+
+What this module must not do: ask anybody anything, or compute a number; it is given the cell's answers.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Answer = Mapping[str, Any]
+MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Names:
+    """What attributes and their codes are called by people."""
+
+    attributes: Mapping[str, str]
+    codes: Mapping[str, Mapping[str, str]]
+
+    def group(self, attribute: str, code: str) -> str:
+        """SEX 2 is Female."""
+        return self.codes.get(attribute, {}).get(code, code)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the cell answered: anomalies by month, groups by attribute, regions where the model is worse."""
+
+    anomalies: Mapping[str, Answer]
+    """By month, 2016-01 first."""
+    fairness: Sequence[Answer]
+    fairness_of: str
+    """The month that the groups are of, the newest whose labels have come."""
+    hotspots: Answer
+
+
+def lines(found: Findings, names: Names) -> list[str]:
+    """All of it, a line each."""
+    return [
+        anomaly_line(found.anomalies),
+        *(group_line(one, found.fairness_of, names) for one in found.fairness),
+        slice_line(found.hotspots, names),
+    ]
+
+
+def anomaly_line(by_month: Mapping[str, Answer]) -> str:
+    """How many people are unlike those of the reference, and when there were far more than usual."""
+    expected = next(iter(by_month.values()))["expected_rate"]
+    raised = {month: one for month, one in by_month.items() if one["raised"]}
+    calm = [one["rate"] for month, one in by_month.items() if month not in raised]
+    told = f"Unlike the people it knows: {expected:.1%} of people are to be expected"
+    if not raised:
+        return f"{told}; at most {max(calm):.1%} were in any month."
+    worst = sorted(raised, key=lambda month: -raised[month]["rate"])[:MOST_NAMED]
+    named = ", ".join(f"{raised[month]['rate']:.1%} in {month}" for month in worst)
+    more = f" and {len(raised) - len(worst)} months more" if len(raised) > len(worst) else ""
+    others = f", at most {max(calm):.1%} in the others" if calm else ""
+    return f"{told}; there were {named}{more}{others}."
+
+
+def group_line(answer: Answer, month: str, names: Names) -> str:
+    """Of the people with a job, how many the model finds: the group for whom it does best, and worst."""
+    attribute = answer["attribute"]
+    spread = answer["spread"].get("true_positive_rate") or {}
+    rates = {one["group"]: one["rates"]["true_positive_rate"] for one in answer["groups"]}
+    low, high = spread.get("lowest"), spread.get("highest")
+    label = names.attributes.get(attribute, attribute)
+    if low is None or high is None:
+        return f"Groups by {label}: too few labels in {month} to compare them."
+    sure = "more than chance" if spread["significant"] else "which may be chance"
+    return (
+        f"Groups by {label} ({month}): of people with a job it finds "
+        f"{rates[low]['value']:.0%} of {names.group(attribute, low)} and "
+        f"{rates[high]['value']:.0%} of {names.group(attribute, high)}, {sure}; "
+        f"four-fifths rule on who is said to have one: {answer['four_fifths']['verdict']}."
+    )
+
+
+def slice_line(answer: Answer, names: Names) -> str:
+    """The people for whom the model is worst."""
+    where = f"{answer['window_start'][:10]} to {answer['window_end'][:10]}"
+    if not answer["data"]:
+        return f"Worst slice ({where}): none in which it is right of fewer than {answer['threshold']:.0%}."
+    worst = answer["data"][0]
+    meant = ", ".join(
+        f"{name}: {label}" for name, label in names.attributes.items() if name in worst["rule"].split()
+    )
+    return (
+        f"Worst slice ({where}): where {worst['rule']}{f' ({meant})' if meant else ''} it is right of "
+        f"{worst['value']:.0%} of people, of {worst['rest']['value']:.0%} of all others "
+        f"({worst['rows']:,} people; {len(answer['data'])} such slices)."
+    )
