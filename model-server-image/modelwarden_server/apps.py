@@ -27,6 +27,7 @@ from modelwarden_server.enrichments.hotspots import Hotspots
 from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
+from modelwarden_server.query.performance.fair_room import FairnessRoom, Given
 from modelwarden_server.query.performance.room import Neighbours, PerformanceRoom
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import Address, serve
@@ -78,9 +79,10 @@ def furnish(cell: Cell) -> Rooms:
     bias, hotspots = BiasKind(cell), Hotspots()
     kinds: list[TrainedKind] = [anomaly, loss, bias, hotspots]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
-    near = Neighbours(references, answers.loaded_profile, batches.closed, answers.quality, loss)
-    performance = PerformanceRoom(cell, near)
-    cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), performance, enrichments]
+    performance = PerformanceRoom(cell, Neighbours(references, answers, batches.closed, loss))
+    fairness = FairnessRoom(cell, Given(answers.door, performance.sums, batches.closed))
+    cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), performance, fairness]
+    cell.rooms += [enrichments]
     return Rooms(admission, inferences, files, references, answers, enrichments)
 
 

@@ -37,7 +37,10 @@ _KNOWN = frozenset({"attribute", "base_group", "start", "end", "threshold", "bat
 class Turns(Protocol):
     """The door of queries, as far as its turns are needed."""
 
-    drift_sources: Callable[[], Sources]
+    @property
+    def drift_sources(self) -> Callable[[], Sources]:
+        """Gives the rows that there are at the moment of a question."""
+        ...
 
     def answered(
         self, request: Request, kind: str, work: Callable[[Request, bytes, Deadline], bytes]
