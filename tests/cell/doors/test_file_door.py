@@ -67,7 +67,7 @@ async def test_every_shape_of_the_same_rows_is_taken_and_then_known(door: FileDo
         stored = [row for row in door.stored() if row["partner_inference_id"].startswith(prefix)]
         assert ids(stored) == [f"{prefix}{i}" for i in range(5)]
         assert sorted(row["income"] for row in stored) == [100.5 + i for i in range(5)]
-        assert door.leftovers() == []
+        await eventually(lambda: door.leftovers() == [])
 
 
 async def test_rows_of_files_and_of_requests_are_one_set_of_ids(door: FileDoor) -> None:
@@ -425,7 +425,7 @@ async def test_rows_of_files_survive_a_restart_from_the_log(tmp_path: Path) -> N
     async with open_file_door(tmp_path) as door:
         assert await door.taken(parquet(flat(9))) == (9, 0, [])
         assert len(door.stored()) == 9
-        assert door.leftovers() == []
+        await eventually(lambda: door.leftovers() == [])
 
 
 async def test_a_file_whose_entry_may_or_may_not_be_on_the_disk_is_there_at_the_next_start(
@@ -441,4 +441,4 @@ async def test_a_file_whose_entry_may_or_may_not_be_on_the_disk_is_there_at_the_
     async with open_file_door(tmp_path) as door:
         assert await door.taken(parquet(flat(5))) == (5, 0, [])
         assert ids(door.stored()) == [f"r{i}" for i in range(5)]
-        assert door.leftovers() == []
+        await eventually(lambda: door.leftovers() == [])
