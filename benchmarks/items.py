@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from benchmarks import append, door, drift, fairness, labels, memory, parse, visible, window
+from benchmarks import append, door, drift, fairness, hotspots, labels, memory, parse, visible, window
 from benchmarks.harness import Item
 
 ITEMS: tuple[Item, ...] = (
@@ -15,6 +15,7 @@ ITEMS: tuple[Item, ...] = (
     window.ITEM,
     visible.ITEM,
     fairness.ITEM,
+    hotspots.ITEM,
     *memory.ITEMS,
 )
 

@@ -44,6 +44,8 @@ from modelwarden_server.web import Refusal, check_model, json_answer
 
 _MODEL: Final = "/api/v3/models/{id}"
 _MOST_PAGE: Final = 1000
+_REST: Final = "rest"
+"""As a threshold: what is worse than all other rows by the least difference."""
 
 
 class _Mark(msgspec.Struct):
@@ -299,14 +301,16 @@ def _asked(request: Request) -> Asked:
     if name not in {metric.value for metric in Metric}:
         raise Refusal(400, f"metric: must be one of {', '.join(metric.value for metric in Metric)}")
     metric, text = Metric(name), request.query_params.get("threshold")
-    if text is None:
-        return Asked(metric, 0.5 if metric is Metric.ACCURACY else None)
+    if text is None and metric is Metric.ACCURACY:
+        return Asked(metric, 0.5)
+    if text is None or text == _REST:
+        return Asked(metric, None)
     try:
         threshold = float(text)
     except ValueError:
         threshold = float("nan")
     if not 0 <= threshold < float("inf"):
-        raise Refusal(400, "threshold: must be a number, 0 or more")
+        raise Refusal(400, f"threshold: must be a number, 0 or more, or {_REST}")
     return Asked(metric, threshold)
 
 

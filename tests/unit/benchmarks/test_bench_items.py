@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.environments import REQUIREMENTS, python_of
 from benchmarks.items import ITEMS, chosen
-from benchmarks.ours import append, drift, fairness, labels, window
+from benchmarks.ours import append, drift, fairness, hotspots, labels, window
 from benchmarks.peers.turns import Round
 from testbed.cache import cache_folder, content_key
 
@@ -53,6 +53,7 @@ def test_an_unknown_name_is_refused_with_the_names_there_are(only: str) -> None:
         (window.prepare_rescan, 0.0001, ""),
         (fairness.prepare_rows, 0.001, ""),
         (fairness.prepare_sums, 0.001, ""),
+        (hotspots.prepare, 1, ""),
     ],
 )
 def test_our_side_does_its_work(
