@@ -179,6 +179,10 @@ class AnswerRoom:
         if self._folder is not None:
             self._folder.stop()
 
+    def sources(self) -> Sources:
+        """What there is to ask, with all that was acknowledged before. Raises Refusal (503)."""
+        return self._sources()
+
     def quality(self) -> DataQualityReport | None:
         """What is said of the rows of the newest window."""
         return self._quality()

@@ -11,18 +11,19 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
-from modelwarden.resources.report import DataQualityReport, PerformanceReport
+from modelwarden.resources.report import PerformanceReport
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.cell import Cell
 from modelwarden_server.query.performance.baseline import ReferenceRows
 from modelwarden_server.query.performance.cube import CubeSources
 from modelwarden_server.query.performance.expected_loss import ExpectedLosses
 from modelwarden_server.query.performance.following import OutcomeFollower, numbers_of_batches
+from modelwarden_server.query.performance.http import PerformanceDoor
 from modelwarden_server.query.performance.series import PerformanceCollector
 from modelwarden_server.query.performance.sums import Sums
 from modelwarden_server.query.performance.wanted import WantedOutcomes
 from modelwarden_server.query.performance.watch import PerformanceWatch, Watched
-from modelwarden_server.query.room import ChosenProfile, ReferenceKeeper
+from modelwarden_server.query.room import AnswerRoom, ChosenProfile, ReferenceKeeper
 from modelwarden_server.query.windows import HISTORY
 from modelwarden_server.store.batches import Batch
 from modelwarden_server.store.listening import CommitListener
@@ -35,14 +36,13 @@ believed."""
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What this room needs of others: the references, a profile that is in memory already, a batch model's
-    closed batches, what is said of the rows' quality, and what is expected of a regression's errors.
+    """What this room needs of others: the references, the room of answers, a batch model's closed batches,
+    and what is expected of a regression's errors.
     """
 
     references: ReferenceKeeper
-    loaded_profile: Callable[[str], ReferenceProfile | None]
+    answers: AnswerRoom
     closed: Callable[[int], Sequence[Batch]]
-    quality: Callable[[], DataQualityReport | None]
     expected: ExpectedLosses | None = None
 
 
@@ -58,11 +58,19 @@ class PerformanceRoom:
         )
         self._follower: OutcomeFollower | None = None
         self._watch = PerformanceWatch()
+        self._door = PerformanceDoor(
+            cell.identity,
+            neighbours.answers.door,
+            lambda: cell.settings.current,
+            neighbours.answers.sources,
+            self.sums,
+            lambda: self.wanted.definition() is not None,
+        )
         cell.metrics.registry.register(PerformanceCollector(self.report))
 
     def routes(self) -> Sequence[BaseRoute]:
         """See Room."""
-        return ()
+        return self._door.routes()
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
@@ -113,7 +121,7 @@ class PerformanceRoom:
 
     def _doubt(self) -> str | None:
         """Why estimates of the newest window are not to be believed, by what its rows are like."""
-        quality = self._near.quality()
+        quality = self._near.answers.quality()
         for value in () if quality is None else quality.values:
             if value.question in ("outOfRange", "unseenCategory") and value.raised:
                 excess = value.share - value.reference_share
@@ -123,7 +131,7 @@ class PerformanceRoom:
         return None
 
     def _profile(self, profile_hash: str) -> ReferenceProfile:
-        return self._near.loaded_profile(profile_hash) or self._chosen.load(profile_hash)
+        return self._near.answers.loaded_profile(profile_hash) or self._chosen.load(profile_hash)
 
     def _reference(self) -> ReferenceRows | None:
         dataset = self._chosen.dataset()

@@ -1,0 +1,64 @@
+"""The door `GET /api/v3/models/{id}/performance`. Takes its turn among the other questions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from modelwarden.resources.cell import CellIdentity, CellSettings
+from modelwarden_server.query.drift_answer import Sources
+from modelwarden_server.query.http import QueryDoor
+from modelwarden_server.query.performance.answer import Asked, answered
+from modelwarden_server.query.performance.question import parse_question
+from modelwarden_server.query.performance.sums import Sums
+from modelwarden_server.query.request import QueryError
+from modelwarden_server.query.scan import Deadline
+from modelwarden_server.web import Refusal
+
+_NOT_COUNTED = (
+    "this model's performance is not counted: it needs a score with a ground truth for each class, or a"
+    " number with one and a reference; other kinds of models are asked by POST …/inferences/query"
+)
+SECONDS = 5.0
+
+
+@dataclass
+class PerformanceDoor:
+    """`sums` waits so many seconds for complete sums; `counted` tells whether there are to be any."""
+
+    identity: CellIdentity
+    queries: QueryDoor
+    settings: Callable[[], CellSettings]
+    sources: Callable[[], Sources]
+    sums: Callable[[float], Sums | None]
+    counted: Callable[[], bool]
+
+    def routes(self) -> list[Route]:
+        """The route of this door."""
+        return [Route("/api/v3/models/{id}/performance", self.performance, methods=["GET"])]
+
+    async def performance(self, request: Request) -> Response:
+        """Metrics of windows, batches, groups and segments: 200, or 400 that names the parameter."""
+        return await self.queries.answered(request, "performance", self._performance)
+
+    def _performance(self, request: Request, _body: bytes, deadline: Deadline) -> bytes:
+        question = parse_question(dict(request.query_params))
+        if not self.counted():
+            raise QueryError(_NOT_COUNTED)
+        sources, sums = self.sources(), self.sums(SECONDS)
+        if sums is None:
+            raise Refusal(503, "the sums of outcomes are catching up with the tables", retry_after=5)
+        monitoring = self.settings().monitoring
+        asked = Asked(
+            question,
+            sums,
+            sources,
+            [a for a in self.identity.attributes if not a.implicit],
+            monitoring.window_seconds,
+            monitoring.minimum_rows,
+            deadline,
+        )
+        return msgspec.json.encode(answered(asked))
