@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden_server.cell import Cell
-from modelwarden_server.door.admission import check_open
+from modelwarden_server.door.admission import check_open, row_limits
 from modelwarden_server.door.bodies import drain
 from modelwarden_server.door.file_images import FileImages
 from modelwarden_server.door.file_intake import FileIntake, Taken, Upload
@@ -39,7 +40,6 @@ from modelwarden_server.door.multipart import (
     receive,
 )
 from modelwarden_server.door.parquet_pieces import OversizedFileError, UnreadableFileError
-from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.durable import make_folder
 from modelwarden_server.schema.parsed import BodyError, Limits, TooManyRowsError
 from modelwarden_server.schema.scalars import ValueProblem, take_id
@@ -78,7 +78,7 @@ class FileRoom:
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
         make_folder(self._uploads)
-        self._secret = hash_secret(store.folders.root)
+        self._secret = store.secret
         self._intake = FileIntake(store, self._labels.intake, self._shut, partial(check_open, self._cell))
         return None
 
@@ -190,12 +190,7 @@ class FileRoom:
             raise BodyError(f"batch_id: {problem}") from None
         if name is not None and not self._cell.schema.is_batch:
             raise BodyError("batch_id: must be left out, this is not a batch model (spec.isBatch)")
-        return Limits(
-            rows=_ANY_ROWS,
-            string_length=settings.ingest.limits.max_string_length,
-            latest=int((self._cell.clock() + settings.ingest.max_future_seconds) * 1e6),
-            batch=name,
-        )
+        return replace(row_limits(self._cell, settings), rows=_ANY_ROWS, batch=name)
 
     def _count(self, taken: Taken, of_labels: bool) -> None:
         if of_labels:
@@ -212,7 +207,7 @@ class FileRoom:
         rows.labels("refused").inc(taken.refused)
         rows.labels("conflict").inc(taken.conflicts)
         if taken.refused + taken.conflicts:
-            self._cell.store.ledger.refused(taken.refused + taken.conflicts)
+            self._cell.store.ledger.refused(taken.refused, taken.conflicts)
 
 
 def _parts(files: Sequence[ReceivedFile]) -> tuple[ReceivedFile, ReceivedFile | None]:

@@ -103,6 +103,8 @@ def _of_store(store: Store, reason: str | None) -> dict[str, Any]:
             rejected_later=totals.rejected_later,
             sampled_out=totals.sampled_out,
             refused=totals.refused,
+            repeated=totals.repeated,
+            conflicts=totals.conflicts,
             last_hour=store.ledger.last_hour(),
             waiting=totals.waiting,
             labels=LabelReport(

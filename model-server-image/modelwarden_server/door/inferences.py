@@ -20,7 +20,6 @@ from modelwarden_server.door.answers import row_answer
 from modelwarden_server.door.intake import Identified, Intake, Shut, Taken, message_of, no_batch
 from modelwarden_server.door.labels import LabelRoom
 from modelwarden_server.door.large_bodies import parse_rows
-from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.parsed import ParsedRows
 from modelwarden_server.schema.parser import Parser
 from modelwarden_server.schema.sensitive import protect
@@ -49,7 +48,7 @@ class InferenceRoom:
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
-        self._secret = hash_secret(store.folders.root)
+        self._secret = store.secret
         self._intake = Intake(store, self._labels.intake, self.shut)
         log.info("rows are parsed by %s", "the compiled parser" if self._parser.compiled else "Python alone")
         self._cell.metrics.watch(lambda: store.ledger.totals, lambda: store.log.size)
@@ -109,7 +108,7 @@ class InferenceRoom:
         rows.labels("refused").inc(len(parsed.refused))
         rows.labels("conflict").inc(conflicts)
         if parsed.refused or conflicts:
-            self._cell.store.ledger.refused(len(parsed.refused) + conflicts)
+            self._cell.store.ledger.refused(len(parsed.refused), conflicts)
 
 
 def _protected(parsed: ParsedRows, settings: CellSettings, secret: bytes) -> ParsedRows:

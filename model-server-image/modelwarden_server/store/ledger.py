@@ -30,6 +30,7 @@ class Totals:
     rejected_later: int = 0
     sampled_out: int = 0
     refused: int = 0
+    conflicts: int = 0
     repeated: int = 0
     labels: int = 0
     labels_stored: int = 0
@@ -101,10 +102,13 @@ class Ledger:
             t = self._totals
             self._totals = replace(t, retired=t.retired + retired, forgotten=t.forgotten + forgotten)
 
-    def refused(self, rows: int) -> None:
-        """Rows were answered with an error."""
+    def refused(self, rows: int, conflicts: int = 0) -> None:
+        """Rows were answered with an error; so many more because their id was sent before with other data, or
+        has been forgotten.
+        """
         with self._lock:
-            self._totals = replace(self._totals, refused=self._totals.refused + rows)
+            t = self._totals
+            self._totals = replace(t, refused=t.refused + rows + conflicts, conflicts=t.conflicts + conflicts)
 
     def repeated(self, rows: int) -> None:
         """Rows had been taken in before, with the same data."""

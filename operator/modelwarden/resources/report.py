@@ -41,7 +41,9 @@ class LabelReport(Report):
 class RowReport(Report):
     """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out.
 
-    Rows that were removed since, for their age or on request, stay counted as stored.
+    Rows that were removed since, for their age or on request, stay counted as stored. Ids that came twice
+    since the start of the process: `repeated` with the same data (a success, stored once), `conflicts` with other data
+    (refused, and counted there too).
     """
 
     acknowledged: int = 0
@@ -49,6 +51,8 @@ class RowReport(Report):
     rejected_later: int = 0
     sampled_out: int = 0
     refused: int = 0
+    repeated: int = 0
+    conflicts: int = 0
     last_hour: int = 0
     waiting: int = 0
     labels: LabelReport = LabelReport()

@@ -78,6 +78,8 @@ async def test_rows_of_files_and_of_requests_are_one_set_of_ids(door: FileDoor) 
     assert ids(door.stored()) == ["r0", "r1", "r2", "r3"]
     rows[2]["inference_data"]["age"] = 99
     assert await door.post(rows[2]) == [409]
+    told = (await door.report()).rows
+    assert (told.stored, told.repeated, told.conflicts, told.refused) == (4, 5, 1, 1)
 
 
 async def test_the_identity_of_rows_holds_with_files(door: FileDoor) -> None:

@@ -21,8 +21,8 @@ FULL = {
     "phase": "Ready",
     "reason": None,
     "rows": {
-        "acknowledged": 10, "stored": 7, "rejectedLater": 1, "sampledOut": 1, "refused": 3, "lastHour": 5,
-        "waiting": 1,
+        "acknowledged": 10, "stored": 7, "rejectedLater": 1, "sampledOut": 1, "refused": 3,
+        "repeated": 2, "conflicts": 1, "lastHour": 5, "waiting": 1,
         "labels": {"acknowledged": 4, "stored": 3, "waiting": 2, "repeated": 1, "sampledOut": 5},
     },
     "log": {"bytes": 5, "segments": 1, "uuid": "u", "unwritten": 1},
