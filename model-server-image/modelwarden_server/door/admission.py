@@ -41,6 +41,15 @@ def check_open(cell: Cell, what: str = "rows") -> None:
         raise Refusal(409, f"the model is archived (lifecycle: Archived): it takes in no {what}")
 
 
+def row_limits(cell: Cell, settings: CellSettings) -> Limits:
+    """What the settings say of rows that come now."""
+    return Limits(
+        rows=settings.ingest.limits.max_rows,
+        string_length=settings.ingest.limits.max_string_length,
+        latest=int((cell.clock() + settings.ingest.max_future_seconds) * 1e6),
+    )
+
+
 class Admission:
     """The way of a request to its rows."""
 
@@ -94,11 +103,7 @@ class Admission:
 
     def limits(self, settings: CellSettings) -> Limits:
         """What the settings say of one request."""
-        return Limits(
-            rows=settings.ingest.limits.max_rows,
-            string_length=settings.ingest.limits.max_string_length,
-            latest=int((self._cell.clock() + settings.ingest.max_future_seconds) * 1e6),
-        )
+        return row_limits(self._cell, settings)
 
     async def parsed(self, body: bytearray, parse: Callable[[bytearray], Parsed]) -> Parsed:
         """What `parse` makes of the body, on a thread if it is large. Refuses (400, 413) what it raises."""

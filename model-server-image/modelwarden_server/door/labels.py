@@ -21,7 +21,6 @@ from modelwarden_server.door.answers import row_answer
 from modelwarden_server.door.intake import FORGOTTEN
 from modelwarden_server.door.label_intake import IdentifiedLabels, LabelIntake
 from modelwarden_server.door.large_bodies import parse_labels
-from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.schema.parser import LabelParser
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.labels import LabelIndex, LabelSources
@@ -51,7 +50,7 @@ class LabelRoom:
 
     def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
-        self._secret = hash_secret(store.folders.root)
+        self._secret = store.secret
         tables = store.tables
         sources = LabelSources(
             tables.inferences,

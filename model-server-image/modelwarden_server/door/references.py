@@ -24,7 +24,6 @@ from modelwarden_server.door.images import ImageRoom
 from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.reference import ReferenceDoor
 from modelwarden_server.door.reference_rows import reference_schema
-from modelwarden_server.door.secret import hash_secret
 from modelwarden_server.door.source_load import SourceDoor
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.artefacts import ArtefactStore
@@ -66,9 +65,9 @@ class ReferenceRoom:
         """See Room."""
         return [*self._door.routes(), *self._inner.routes(), *self._source.routes()]
 
-    def attach(self, _store: Store) -> CommitListener | None:
+    def attach(self, store: Store) -> CommitListener | None:
         """See Room."""
-        self._secret = hash_secret(self._folders.root)
+        self._secret = store.secret
         self._door.sweep()
         self._store = ReferenceStore(
             self._folders.table("reference"),

@@ -24,6 +24,7 @@ from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals, is_of_labels
 from modelwarden_server.store.maintenance import Maintenance
+from modelwarden_server.store.secret import hash_secret
 from modelwarden_server.store.staged import StagedFile
 from modelwarden_server.store.tombstones import Tombstones
 from modelwarden_server.store.writer import (
@@ -99,6 +100,8 @@ class Store:
     clock: Clock
     maintenance: Maintenance
     tombstones: Tombstones
+    secret: bytes
+    """What sensitive values are hashed with."""
     on_forget: list[Callable[[Words], None]] = field(default_factory=list)
     """Told of the keys of ids whose rows have been deleted; durable when it returns, and maybe told twice."""
     warning: str | None = None
@@ -135,7 +138,10 @@ class Store:
         tombstones = Tombstones(folders.forget / "tombstones")
         ids = TieredIdIndex(folders.ids, tombstones)
         upkeep = Maintenance(tables, ledger, writer.listeners, lambda: ids.kept_version, clock)
-        store = cls(folders, schema, source, tables, writer, ledger, ids, digester, clock, upkeep, tombstones)
+        secret = hash_secret(folders.root)
+        store = cls(
+            folders, schema, source, tables, writer, ledger, ids, digester, clock, upkeep, tombstones, secret
+        )
         store._recover(progress)
         source.observe(store._durable, writer.wake)
         writer.reached = lambda position, version: ids.committed(Reach(source.identity, position, version))

@@ -69,7 +69,6 @@ def quality_frame(answer: dict[str, Any], properties: Sequence[str], rollup: str
         if rollup != "batch_id":
             frame["rollup"] = pd.to_datetime(frame["rollup"], utc=True)
         frame = frame.rename(columns={"rollup": "batch_id" if rollup == "batch_id" else "window"})
-    frame.attrs["rows_still_waiting"] = bool(answer.get("rows_still_waiting", False))
     return frame
 
 

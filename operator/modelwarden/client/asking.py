@@ -59,23 +59,19 @@ class Asking(Connection):
             scope: only some inferences, or groups of them; None: all.
 
         Returns:
-            Scores; a missing one: there was nothing to compare. `attrs["rows_still_waiting"]` of the
-            frame is True if rows acknowledged before were not counted yet: ask again.
+            Scores; a missing one: there was nothing to compare. They count every row acknowledged before.
         """
         if not features:
             raise ClientError("name at least one feature")
         query = drift_question(scope or DriftScope()) | {"num_bins": num_bins, "metric": metric}
         if rollup:
             query["rollup"] = rollup
-        frames, waiting = [], False
+        frames = []
         for start in range(0, len(features), PROPERTIES_A_QUERY):
             query["properties"] = list(features[start : start + PROPERTIES_A_QUERY])
             answer = self._object(self._request("POST", "/inferences/query/data_drift", query))
-            waiting |= bool(answer.get("rows_still_waiting", False))
             frames.append(drift_frame(answer, query["properties"], rollup))
-        whole = pd.concat(frames, axis=1)
-        whole.attrs["rows_still_waiting"] = waiting
-        return whole
+        return pd.concat(frames, axis=1)
 
     def data_quality(
         self, features: Sequence[str], *, rollup: str | None = None, scope: DriftScope | None = None

@@ -18,10 +18,11 @@ __all__ = ["EXIT_DRIFT", "EXIT_FAILED", "EXIT_INSUFFICIENT", "EXIT_OK", "main"]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code (0 well, 1 failed, 2 drift, 3 too few rows to say)."""
-    parsed = parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["local"]:  # argparse would look at its options, --help included
+        return commands.local(given[1:])
+    parsed = parser().parse_args(given)
     run: Callable[[argparse.Namespace], int] = parsed.run
-    if run is commands.local:
-        return run(parsed)
     missing = [name for name in ("httpx", "pyarrow", "pandas") if importlib.util.find_spec(name) is None]
     if missing:
         print(

@@ -42,8 +42,8 @@ class RowReport(Report):
     """What became of the rows: acknowledged = stored + waiting + rejected_later + sampled_out.
 
     Rows that were removed since, for their age or on request, stay counted as stored. Ids that came twice
-    since the start of the process: `repeated` with the same data (a success, stored once), `conflicts` with other data
-    (refused, and counted there too).
+    since the start of the process: `repeated` with the same data (a success, stored once), `conflicts` with
+    other data (refused, and counted there too).
     """
 
     acknowledged: int = 0

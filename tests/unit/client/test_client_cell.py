@@ -227,7 +227,6 @@ def test_drift_comes_back_as_a_frame_with_a_row_a_window(scripted: ScriptedCell,
                     {"rollup": "2016-02-01T00:00:00Z", "age": 0.4, "sex": None},
                     {"rollup": "2016-01-01T00:00:00Z", "age": 0.1, "sex": 0.2},
                 ],
-                "rows_still_waiting": True,
             },
         )
     )
@@ -238,7 +237,6 @@ def test_drift_comes_back_as_a_frame_with_a_row_a_window(scripted: ScriptedCell,
     assert list(frame.index) == [pd.Timestamp("2016-01-01", tz="UTC"), pd.Timestamp("2016-02-01", tz="UTC")]
     assert frame["age"].tolist() == [0.1, 0.4]
     assert pd.isna(frame["sex"].iloc[1])
-    assert frame.attrs["rows_still_waiting"] is True
     asked = scripted.asked[0].json()
     assert asked["rollup"] == "month"
     assert asked["base"] == {"source": "reference"}

@@ -332,9 +332,9 @@ def test_a_missing_extra_is_named(
 def test_local_becomes_the_server_and_hands_its_arguments_on(monkeypatch: pytest.MonkeyPatch) -> None:
     became: list[list[str]] = []
     monkeypatch.setattr(os, "execv", lambda *call: became.append(call[1]))
-    cli.main(["local", "some/folder", "--port", "9000", "--help"])
+    cli.main(["local", "--port", "9000", "some/folder", "--help"])
     assert became == [
-        [sys.executable, "-m", "modelwarden_server", "local", "some/folder", "--port", "9000", "--help"]
+        [sys.executable, "-m", "modelwarden_server", "local", "--port", "9000", "some/folder", "--help"]
     ]
 
 
