@@ -103,7 +103,9 @@ def train_loss(
         raise NothingToLearnError(
             "the model makes no error in the reference: its predictions are the labels themselves"
         )
-    if not np.isfinite((errors**2).sum()):
+    with np.errstate(over="ignore"):
+        finite = np.isfinite((errors**2).sum())
+    if not finite:
         raise NothingToLearnError("errors in the reference are too large for their squares to be added up")
     order = np.random.RandomState(seed).permutation(len(errors))
     judged, fitted_on = (np.sort(part) for part in np.split(order, [len(errors) // 3]))
