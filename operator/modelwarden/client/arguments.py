@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelwarden.client import commands, fair_commands, hotspot_commands
+from modelwarden.client import commands, fair_commands, hotspot_commands, performance_commands
 
 DESCRIPTION = "Send inferences and labels to a model that Modelwarden watches, and ask what it sees."
 EPILOG = """\
@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
     _references(added, cell)
     _asking(added, cell)
     fair_commands.add_to(added, cell)
+    performance_commands.add_to(added, cell)
     hotspot_commands.add_to(added, cell)
     # Its arguments are the server's own: see `cli.main`.
     added.add_parser("local", help="run a model's server here, from its YAML and a folder, without a cluster")

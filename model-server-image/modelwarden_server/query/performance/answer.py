@@ -17,7 +17,7 @@ from modelwarden_server.analysis.performance.intervals import Value
 from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
 from modelwarden_server.analysis.performance.metrics import labelled_of, metrics_of, metrics_of_class
 from modelwarden_server.analysis.performance.outcome import Task
-from modelwarden_server.analysis.performance.verdict import PerformanceJudge
+from modelwarden_server.analysis.performance.verdict import COMPLETE, PerformanceJudge
 from modelwarden_server.query.drift_answer import MAX_SCANNED_ROWS, Sources
 from modelwarden_server.query.filters import Span
 from modelwarden_server.query.performance.question import PerformanceQuestion
@@ -74,7 +74,7 @@ def answered(asked: Asked) -> Told:
         "threshold": None if outcome.task is not Task.BINARY else asked.threshold,
         "segment": question.segment,
         "attribute": question.attribute,
-        "computed_from": "partials" if by_sums else "rows",
+        "source": "partials" if by_sums else "rows",
         "query_result": [
             {**piece.name, **_window(asked, space, piece.totals, places, baseline)} for piece in pieces
         ],
@@ -241,7 +241,7 @@ def _population(
         "rows": rows,
         "labelled": labelled,
         "coverage": labelled / rows if rows else None,
-        "provisional": labelled < rows,
+        "provisional": labelled < COMPLETE * rows,
         "metrics": {v.metric: _told(v, base.get(v.metric)) for v in _values(asked, block, counts)},
     }
     return found | _details(asked, block, counts)
