@@ -59,6 +59,20 @@ def four_fifths_line(rule: Mapping[str, Any]) -> str:
     return f"four-fifths rule: {verdict}; {told}"
 
 
+def status_of_groups(report: object) -> list[str]:
+    """The part `fairness` of a status: a line for each attribute."""
+    found = report.get("attributes", []) if isinstance(report, dict) else []
+    lines = []
+    for one in found:
+        told = f"fairness   {one['attribute']}: four-fifths rule {one['fourFifths']}"
+        told += "" if one["ratio"] is None else f" (ratio {one['ratio']:.2f})"
+        worst = next((gap for gap in one["gaps"] if gap["significant"]), None)
+        if worst is not None:
+            told += f", {worst['metric'].replace('_', ' ')} {worst['difference']:.3f} apart"
+        lines.append(told)
+    return lines
+
+
 def mitigation_lines(answer: Mapping[str, Any]) -> list[str]:
     """An answer to `GET …/bias_mitigation/thresholds`: by attribute and constraint what would change."""
     reference = answer["reference"]
@@ -116,8 +130,9 @@ def _recommended(one: Mapping[str, Any]) -> Iterator[str]:
     if before is None or after is None:
         yield "    the gap between groups is not known: too few rows"
     else:
-        metric = after["metric"].replace("_", " ")
-        yield f"    gap in {metric} {_figure(before['difference'])}, then {_figure(after['difference'])}"
+        old, new = (one["metric"].replace("_", " ") for one in (before, after))
+        then = "" if old == new else f"in {new} "
+        yield f"    gap in {old} {_figure(before['difference'])}, then {then}{_figure(after['difference'])}"
     change, old, new = (judged[f"accuracy_{name}"] for name in ("change", "before", "after"))
     sure = f"{change['value']:+.3f} ({change['low']:+.3f} to {change['high']:+.3f})"
     yield f"    accuracy {old['value']:.3f}, then {new['value']:.3f}: {sure}"

@@ -5,6 +5,8 @@ What this module must not do: ask for it, or print.
 
 from collections.abc import Sequence
 
+from modelwarden.client.fair_telling import status_of_groups
+
 
 def status_lines(status: dict[str, object]) -> list[str]:
     """The status report as lines for a person."""
@@ -29,6 +31,7 @@ def status_lines(status: dict[str, object]) -> list[str]:
         f"reference  {entry['name']}: {entry['state']}, {entry['records']} rows" for entry in references
     ]
     lines += enrichment_lines(status.get("enrichments"))
+    lines += worst_lines(status.get("hotspots"))
     if isinstance(drift, dict):
         window = f"{drift['windowStart']} to {drift['windowEnd']}"
         lines.append(f"drift      {drift['state']}: {window}, {drift['rows']} rows")
@@ -39,7 +42,7 @@ def status_lines(status: dict[str, object]) -> list[str]:
                 )
     else:
         lines.append("drift      nothing compared yet")
-    return lines
+    return lines + status_of_groups(status.get("fairness"))
 
 
 def enrichment_lines(entries: object) -> list[str]:
@@ -47,6 +50,16 @@ def enrichment_lines(entries: object) -> list[str]:
     found = entries if isinstance(entries, list) else []
     told = [entry for entry in found if entry["reason"] != "TurnedOff"]
     return [f"enriched   {entry['kind']}: {entry['state']}, {entry['message']}" for entry in told]
+
+
+def worst_lines(report: object) -> list[str]:
+    """Where the model is worse than elsewhere; nothing if nobody searches for that."""
+    if not isinstance(report, dict):
+        return []
+    where = f"batch {report['batchId']}" if report["batchId"] else f"to {report['windowEnd']}"
+    if not report["count"]:
+        return [f"hotspots   none, {where}" + (f": {report['note']}" if report["note"] else "")]
+    return [f"hotspots   {report['count']}, {where}; {report['worst']}"]
 
 
 def left_aligned(rows: Sequence[Sequence[str]]) -> list[str]:
