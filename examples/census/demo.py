@@ -24,7 +24,8 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
-from examples.census import data, picture, report, train
+from examples.census import data, findings, picture, report, train
+from examples.census.findings import Names
 from examples.census.installation import SYSTEM_NAMESPACE, fresh_namespace, install, remove, remove_left
 from examples.census.kubectl import KubectlError, NotInTimeError, diagnosis, kubectl_of
 from examples.census.next_steps import next_steps
@@ -149,6 +150,18 @@ def _play(cluster: Cluster, reporter: Reporter, story: train.Story, started: flo
     return verdict(told.counts)
 
 
+def names() -> Names:
+    """What model.yaml calls the attributes and their codes."""
+    spec = yaml.safe_load((HERE / "model.yaml").read_text())["spec"]
+    return Names(
+        attributes={a["name"]: a["label"] for a in spec["attributes"]},
+        codes={
+            a["name"]: {code["value"]: code["label"] for code in a.get("categories", ())}
+            for a in spec["attributes"]
+        },
+    )
+
+
 def threshold_and_labels() -> tuple[float, dict[str, str]]:
     """What model.yaml says of the drift threshold and of the attributes' names for people."""
     spec = yaml.safe_load((HERE / "model.yaml").read_text())["spec"]
@@ -173,6 +186,7 @@ def summarise(told: Told, seconds: float, reach: report.Reach | None) -> report.
         ),
         windows=tuple(report.windows(told.scores, told.labelled, threshold)),
         features_drifted=report.features_drifted(told.scores, threshold),
+        findings=tuple(findings.lines(told.findings, names())),
         seconds=round(seconds, 1),
         reach=reach,
     )
@@ -182,10 +196,13 @@ def _show(model: WatchedModel, told: Told, summary: report.Summary) -> None:
     threshold, labels = threshold_and_labels()
     (FOLDER / "drift.svg").write_text(picture.drift_svg(told.scores, threshold, labels))
     console = Console(width=None if sys.stdout.isatty() else 110)
-    print("\n$ kubectl --namespace census get mmodel,refds")
-    print(model.kubectl.run("get", "mmodel,refds", "--namespace", model.namespace))
+    print("\n$ kubectl --namespace census get mmodel,refds,enrich")
+    print(model.kubectl.run("get", "mmodel,refds,enrich", "--namespace", model.namespace))
     console.print(report.drift_table(told.scores, threshold, labels))
     console.print(report.label_table(told.labelled))
+    for line in summary.findings:
+        console.print(f"* {line}", highlight=False, markup=False)
+    print()
     print(_counted("people", told.counts.rows))
     print(_counted("labels", told.counts.labels), end="; ")
     print(f"{told.counts.labels_to_come:,} become known later")

@@ -10,6 +10,7 @@ from typing import Any
 
 Answer = Mapping[str, Any]
 MOST_NAMED = 3
+MOST_LABELS = 0.95
 
 
 @dataclass(frozen=True)
@@ -26,21 +27,31 @@ class Names:
 
 @dataclass(frozen=True)
 class Findings:
-    """What the cell answered: anomalies by month, groups by attribute, regions where the model is worse."""
+    """What the cell answered: anomalies by month, performance by month, groups by attribute, regions where
+    the model is worse.
+    """
 
     anomalies: Mapping[str, Answer]
     """By month, 2016-01 first."""
+    performance: Sequence[Answer]
+    """A window a month, the first one first."""
     fairness: Sequence[Answer]
-    fairness_of: str
-    """The month that the groups are of, the newest whose labels have come."""
     hotspots: Answer
+
+
+def labelled_month(performance: Sequence[Answer]) -> Answer:
+    """The newest month that has most of its labels."""
+    return next(one for one in reversed(performance) if one["coverage"] > MOST_LABELS)
 
 
 def lines(found: Findings, names: Names) -> list[str]:
     """All of it, a line each."""
+    month = _month(labelled_month(found.performance))
     return [
         anomaly_line(found.anomalies),
-        *(group_line(one, found.fairness_of, names) for one in found.fairness),
+        label_line(found.performance),
+        estimate_line(found.performance),
+        *(group_line(one, month, names) for one in found.fairness),
         slice_line(found.hotspots, names),
     ]
 
@@ -58,6 +69,50 @@ def anomaly_line(by_month: Mapping[str, Answer]) -> str:
     more = f" and {len(raised) - len(worst)} months more" if len(raised) > len(worst) else ""
     others = f", at most {max(calm):.1%} in the others" if calm else ""
     return f"{told}; there were {named}{more}{others}."
+
+
+def label_line(performance: Sequence[Answer]) -> str:
+    """How right it really was, in the months whose labels have come."""
+    known = [one for one in performance if one["metrics"]["auc"]["value"] is not None]
+    if not known:
+        return "How right it was: no label has come yet."
+    worst, best = min(known, key=_auc), max(known, key=_auc)
+    covered = sum(one["labelled"] for one in performance) / sum(one["rows"] for one in performance)
+    baseline = worst["metrics"]["auc"].get("baseline")
+    beside = "" if baseline is None else f"; {baseline:.3f} in the reference"
+    return (
+        f"How right it was, by labels (AUC{beside}): from {_auc(worst):.3f} in {_month(worst)} to "
+        f"{_auc(best):.3f} in {_month(best)}; {covered:.0%} of people have a label by now."
+    )
+
+
+def estimate_line(performance: Sequence[Answer]) -> str:
+    """How right it is thought to be in the newest month, and what was thought of the worst month."""
+    newest = performance[-1]
+    told = "How right it is thought to be, without labels (AUC): "
+    known = [one for one in performance if one["metrics"]["auc"]["value"] is not None]
+    told += f"{_estimated(newest)} in {_month(newest)}, of whom {newest['coverage']:.0%} have a label"
+    if not known:
+        return told + "."
+    worst = min(known, key=_auc)
+    return f"{told}; {_estimated(worst)} in {_month(worst)}, where labels say {_auc(worst):.3f}."
+
+
+def _estimated(window: Answer) -> str:
+    estimated = window["estimated"] or {"withheld": "there is no estimate"}
+    if estimated.get("withheld"):
+        return f"no trusted estimate ({estimated['withheld']})"
+    auc = estimated["metrics"]["auc"]
+    return f"{auc['value']:.3f} ({auc['lower']:.3f} to {auc['upper']:.3f})"
+
+
+def _auc(window: Answer) -> float:
+    value: float = window["metrics"]["auc"]["value"]
+    return value
+
+
+def _month(window: Answer) -> str:
+    return str(window["start"])[:7]
 
 
 def group_line(answer: Answer, month: str, names: Names) -> str:

@@ -66,6 +66,8 @@ class Summary:
     windows: tuple[Window, ...]
     features_drifted: tuple[str, ...]
     """Features that were over the threshold in at least one window, the worst first."""
+    findings: tuple[str, ...]
+    """How the model does, each in a sentence."""
     seconds: float
     reach: Reach | None
     """None when nothing was left running."""

@@ -6,14 +6,16 @@ The tests tell the same story with fewer people.
 What this module must not do: make a cluster, or install anything.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from examples.census import data, delta_reader, replay, train
+from examples.census import data, delta_reader, replay, train, watched_model
 from examples.census.display import ReplayDisplay
+from examples.census.findings import Findings, labelled_month
 from examples.census.kubectl import Waiting, wait_for
 from examples.census.tables import tables_folder
 from examples.census.watched_model import DATASET, MODEL, WatchedModel
@@ -64,6 +66,7 @@ class Told:
     """PSI: a row a month, a column a feature."""
     labelled: pd.DataFrame
     """A row a month: `rows`, the share of them that has a label (`labelled`), the AUC of those (`auc`)."""
+    findings: Findings
     tables: Path
 
 
@@ -95,7 +98,10 @@ def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> T
     with reporter.step("Ask for the drift of every month, and how right the model was"):
         scores = ask_drift(cell, expected_months=len(sent.months))
         labelled = ask_labels(cell)
-    return Told(counts, scores, labelled, tables)
+    model.wait_for_enrichments()
+    with reporter.step("Ask who is unlike the others, how right the model is, for whom, and where not"):
+        findings = ask_findings(cell, sent.months)
+    return Told(counts, scores, labelled, findings, tables)
 
 
 def _passage(sent: SendReport, counted: delta_reader.TableCount) -> Passage:
@@ -138,6 +144,32 @@ def ask_labels(cell: Cell) -> pd.DataFrame:
     found = cell.query({"select": select, "rollup": "month"})
     found["month"] = pd.to_datetime(found.pop("rollup"), utc=True)
     return found.set_index("month").sort_index().astype({"auc": "float64"})
+
+
+def ask_findings(cell: Cell, months: Sequence[replay.Month]) -> Findings:
+    """How the model does: anomalies and performance by month, groups in the newest month that has labels, and
+    the worst slices of the newest window that was searched; waits until every row has its anomaly score.
+    """
+
+    def all_scored() -> tuple[bool, str]:
+        waiting = (cell.status().get("anomaly") or {}).get("waiting", -1)
+        return waiting == 0, f"{waiting} rows have no anomaly score yet"
+
+    wait_for("anomaly scores", all_scored, Waiting(SETTLE_SECONDS))
+    performance = cell.ask("/performance", rollup="month")["query_result"]
+    newest = labelled_month(performance)["start"][:7]
+    month = next(month for month in months if month.name == newest)
+    groups = [cell.ask("/fairness", attribute=attribute, **_between(month)) for attribute in data.PROTECTED]
+    return Findings(
+        anomalies={month.name: cell.ask("/anomalies", limit="0", **_between(month)) for month in months},
+        performance=performance,
+        fairness=groups,
+        hotspots=cell.ask("/enrichments/hotspots/find", threshold=str(watched_model.hotspot_threshold())),
+    )
+
+
+def _between(month: replay.Month) -> dict[str, str]:
+    return {"start": month.start.isoformat(), "end": month.end.isoformat()}
 
 
 def ask_drift(cell: Cell, expected_months: int) -> pd.DataFrame:

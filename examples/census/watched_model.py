@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from examples.census.kubectl import Kubectl, Waiting, condition, kubectl_of, wait_for
 from testbed.cluster import Cluster
 from testbed.progress import Reporter
@@ -125,3 +127,9 @@ class WatchedModel:
             return False, said
         behind = datetime.fromisoformat(status["newestInference"]) - datetime.fromisoformat(judged)
         return all_stored and all_labels and behind < timedelta(days=1), said
+
+
+def hotspot_threshold() -> float:
+    """The accuracy under which a region is worth telling, as the demo's Enrichment declares it."""
+    bodies = yaml.safe_load_all((HERE / "enrichments.yaml").read_text())
+    return float(next(body["spec"]["hotspots"]["threshold"] for body in bodies if "hotspots" in body["spec"]))

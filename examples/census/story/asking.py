@@ -6,8 +6,8 @@ What this module must not do: change or shorten an answer.
 from typing import Any
 
 from examples.census import data
-from examples.census.story.cell import hotspot_threshold
 from examples.census.story.chunks import Chunk
+from examples.census.watched_model import hotspot_threshold
 from modelwarden.client import Cell, CellError
 
 Raw = dict[str, Any]

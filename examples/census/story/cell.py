@@ -38,12 +38,6 @@ def write_yaml(folder: Path) -> None:
         (folder / path.name).write_text(yaml.safe_dump_all(bodies, sort_keys=False))
 
 
-def hotspot_threshold() -> float:
-    """The accuracy under which a region is worth telling, as the demo's Enrichment declares it."""
-    bodies = yaml.safe_load_all((HERE / "enrichments.yaml").read_text())
-    return float(next(body["spec"]["hotspots"]["threshold"] for body in bodies if "hotspots" in body["spec"]))
-
-
 def _for_the_story(body: dict[str, Any]) -> dict[str, Any]:
     spec = body["spec"]
     if body["kind"] == "MonitoredModel":

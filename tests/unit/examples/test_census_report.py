@@ -72,6 +72,7 @@ def test_the_summary_holds_exactly_what_was_agreed_and_only_its_owner_reads_it(t
         labels=report.Labels(2, 2, 2, 0, 1),
         windows=(report.Window("a", "b", 2, 0.5, ("x",)),),
         features_drifted=("x",),
+        findings=("It is right.",),
         seconds=1.5,
         reach=report.Reach("k", "u", "s", "t"),
     )
@@ -80,7 +81,7 @@ def test_the_summary_holds_exactly_what_was_agreed_and_only_its_owner_reads_it(t
     read = json.loads(path.read_text())
     assert set(read) == {
         "model", "namespace", "reference_rows", "sent", "acknowledged", "stored", "rejected", "labels",
-        "windows", "features_drifted", "seconds", "reach",
+        "windows", "features_drifted", "findings", "seconds", "reach",
     }  # fmt: skip
     assert set(read["labels"]) == {"sent", "acknowledged", "stored", "rejected", "to_come"}
     assert set(read["windows"][0]) == {"start", "end", "rows", "labelled", "drifted"}
