@@ -80,6 +80,7 @@ def furnish(cell: Cell) -> Rooms:
     kinds: list[TrainedKind] = [anomaly, loss, bias, hotspots]
     enrichments = EnrichmentRoom(cell, references, kinds, answers.loaded_profile)
     performance = PerformanceRoom(cell, Neighbours(references, answers, batches.closed, loss))
+    answers.questions.outcomes = performance.sums
     fairness = FairnessRoom(cell, Given(answers.door, performance.sums, batches.closed))
     cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), performance, fairness]
     cell.rooms += [enrichments]

@@ -15,6 +15,7 @@ from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.scan import Files
 from modelwarden_server.query.sql.answer import QuerySources
 from modelwarden_server.query.sql.model import QueriedModel
+from modelwarden_server.query.sql.partial_scores import Scored
 from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.web import Refusal
 
@@ -56,6 +57,8 @@ class Questions:
     seconds: float = BARRIER_SECONDS
     scores: Callable[[], Files | None] = lambda: None
     """The anomaly scores there are, if rows are scored."""
+    outcomes: Callable[[float], Scored | None] = lambda _seconds: None
+    """Sums of outcomes, complete, waited for so many seconds."""
 
     def settled(self) -> None:
         """Return when all that was acknowledged is in the tables. Raises Refusal (503)."""
@@ -79,6 +82,7 @@ class Questions:
             reference=self.reference(),
             counted=self._counted,
             scores=scores,
+            outcomes=lambda: self.outcomes(_PARTIALS_SECONDS),
         )
 
     def _counted(self) -> GenerationCounts | None:

@@ -179,6 +179,36 @@ async def test_sums_and_rows_both_give_scikit_learns_values(whole):
     assert values(young["query_result"][0]) == pytest.approx(expected(known[known.age < 30], 0.5), abs=1e-7)
 
 
+QUESTIONS = [
+    {"function": "accuracyRate"},
+    {"function": "recall", "parameters": {"threshold": 0.37}},
+    {
+        "function": "confusionMatrix",
+        "parameters": {"predicted_property": "p", "ground_truth_property": "paid"},
+    },
+    {"function": "confusionMatrixRate", "parameters": {"threshold": 0.8}},
+    {"function": "f1"},
+    {"function": "balancedAccuracyRate"},
+    {"function": "count"},
+]
+
+
+async def test_the_query_api_gives_from_sums_what_it_gives_from_rows(whole):
+    await whole.reference()
+    await whole.day(0, people(700, seed=3), labelled=0.7)
+    await whole.day(1, people(300, seed=4), labelled=0.5)
+    asked = {"select": [q | {"alias": f"v{n}"} for n, q in enumerate(QUESTIONS)], "rollup": "day"}
+    by_sums = (await whole.http.post(f"{MODEL}/inferences/query", json=asked)).json()
+    # One that only rows can tell makes rows tell the others too.
+    more = asked | {"select": [*asked["select"], {"function": "auc", "alias": "auc"}]}
+    by_rows = (await whole.http.post(f"{MODEL}/inferences/query", json=more)).json()
+    assert (by_sums["computed_from"], by_rows["computed_from"]) == ("partials", "rows")
+    assert len(by_sums["query_result"]) == 2
+    for one, other in zip(by_sums["query_result"], by_rows["query_result"], strict=True):
+        del other["auc"]
+        assert one == other
+
+
 async def test_the_status_tells_a_model_that_got_worse_and_prometheus_reads_it(whole):
     await whole.reference()
     for number in range(3):

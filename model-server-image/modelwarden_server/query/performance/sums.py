@@ -13,6 +13,7 @@ from modelwarden_server.analysis.partials import SLICE_SECONDS, Integers
 from modelwarden_server.analysis.performance.blocks import BinaryBlock, Block, MulticlassBlock
 from modelwarden_server.analysis.performance.confusion import Confusion
 from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
+from modelwarden_server.analysis.performance.outcome import Outcome
 from modelwarden_server.analysis.score_grid import BinaryCounts
 from modelwarden_server.query.performance.cube import Cube
 from modelwarden_server.query.performance.populations import NotCountedError, Population
@@ -34,6 +35,24 @@ class Sums:
     def space(self) -> OutcomeSpace:
         """The codes."""
         return self.cube.space
+
+    @property
+    def outcome(self) -> Outcome:
+        """What is predicted."""
+        return self.definition.outcome
+
+    @property
+    def block(self) -> Block:
+        """What is counted of everybody."""
+        return self.space.everybody
+
+    def days(self) -> list[int]:
+        """Days since 1970 that have rows, ascending."""
+        return self.cube.counts.days()
+
+    def everybody(self, start: int, end: int) -> Integers:
+        """The block of everybody in the slices [start, end)."""
+        return self.space.block_of(0, self.cube.window(start, end))
 
     @cached_property
     def all(self) -> tuple[Population, ...]:

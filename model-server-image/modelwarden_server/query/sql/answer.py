@@ -17,6 +17,7 @@ from modelwarden_server.query.sql.catalog import LABELS
 from modelwarden_server.query.sql.engine import Engine, Found
 from modelwarden_server.query.sql.model import QueriedModel
 from modelwarden_server.query.sql.partial_counts import Counted, count_by_partials
+from modelwarden_server.query.sql.partial_scores import Scored, score_by_sums
 from modelwarden_server.query.sql.reading import TableRows
 from modelwarden_server.query.sql.request import Query
 from modelwarden_server.query.sql.statement import Statement, compiled, source_of
@@ -41,6 +42,8 @@ class QuerySources:
     counted: Callable[[], Counted | None]
     scores: Files | None = None
     """Anomaly scores, each with the time of its inference; None of a model whose rows are not scored."""
+    outcomes: Callable[[], Scored | None] = lambda: None
+    """Sums of outcomes that hold all rows and labels, or None while there are none."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,8 @@ def answered(
     paged = _paged(query, page)
     statement = compiled(paged, sources.model, _files(sources, query).rows)
     counts = count_by_partials(paged, sources.model, sources.counted)
+    if counts is None:
+        counts = score_by_sums(paged, sources.model, sources.outcomes)
     if counts is not None:
         return _body(Found([_encode(row) for row in counts], more=False), "partials", statement)
     tables = _tables(statement, sources, deadline)

@@ -62,10 +62,10 @@ def count_by_partials(
     query: Query, model: QueriedModel, counted: Callable[[], Counted | None]
 ) -> list[dict[str, Any]] | None:
     """The rows of the answer, or None if only the rows of the table can tell."""
-    span = _span(query)
+    span = span_of(query)
     if span is None or model.is_batch:
         return None
-    period = _period(query)
+    period = period_of(query)
     if period is None:
         return None
     partials = counted()
@@ -85,11 +85,11 @@ def count_by_partials(
         values: dict[str, Any] = {one.name: _value(one, totals) for one in known}
         if time_name is not None:
             values[time_name] = instant_text(start)
-        rows.append(_in_order(query, values))
-    return _bounded(query, rows)
+        rows.append(in_order(query, values))
+    return bounded(query, rows)
 
 
-def _span(query: Query) -> Span | None:
+def span_of(query: Query) -> Span | None:
     """The slices that the filters leave, if the query is one of counts and whole slices."""
     plain = query.source == "inference" and query.subquery is None and query.sample is None
     if not plain or any(not isinstance(asked.of, Property) for asked in query.conditions):
@@ -105,7 +105,7 @@ def _span(query: Query) -> Span | None:
         return None
 
 
-def _period(query: Query) -> tuple[str | None, str | None] | None:
+def period_of(query: Query) -> tuple[str | None, str | None] | None:
     """Under which name the time stands and how it is divided; None if otherwise than partials can."""
     if query.rollup is not None:
         fits = query.rollup in _PERIODS and not query.group_by
@@ -230,13 +230,13 @@ def _value(one: _Wanted, totals: Integers) -> float | int | None:
     return count / rows if rows else None
 
 
-def _in_order(query: Query, values: Mapping[str, Any]) -> dict[str, Any]:
+def in_order(query: Query, values: Mapping[str, Any]) -> dict[str, Any]:
     """The values in the order in which they were selected."""
     names = [item.name for item in query.select]
     return {name: values[name] for name in [*names, *(name for name in values if name not in names)]}
 
 
-def _bounded(query: Query, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def bounded(query: Query, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     if query.order_by and query.order_by[0].descending:
         rows.reverse()
     end = None if query.limit is None else query.offset + query.limit
