@@ -37,7 +37,7 @@ from modelwarden_server.analysis.performance.packing import (
 FORMAT: Final = 1
 """Raised when codes or packed rows mean something else than before: the sums are then made anew."""
 _GROUP_BITS: Final = 8
-_ENTRIES_AT_ONCE: Final = 2_000_000
+_ENTRIES_AT_ONCE: Final = 300_000
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ class Pace:
 
     persist_seconds: float = 60.0
     persist_entries: int = 500_000
-    memory_bytes: int = 48 << 20
+    memory_bytes: int = 24 << 20
 
 
 DEFAULT_PACE = Pace()
