@@ -11,7 +11,7 @@ import census_like as census
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
-from store_process import StoreProcess, wait_for
+from store_process import START_SECONDS, StoreProcess, wait_for
 
 
 def row_of(name: str) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class Senders:
         return self.promises
 
     def acknowledged_more_than(self, count: int) -> None:
-        wait_for(lambda: len(self.promises.acknowledged) > count or self.promises.wrong, 60)
+        wait_for(lambda: len(self.promises.acknowledged) > count or self.promises.wrong, START_SECONDS)
 
     def _send(self, name: str) -> None:
         chance = random.Random(name)

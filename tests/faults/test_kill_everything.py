@@ -11,7 +11,7 @@ import census_like as census
 import pytest
 from mixed_senders import MixedSenders, check_labels
 from row_senders import check_exactly_once
-from store_process import StoreProcess, wait_for
+from store_process import START_SECONDS, StoreProcess, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
@@ -28,7 +28,7 @@ def kill_often(store: StoreProcess, senders: MixedSenders, kills: int) -> None:
             time.sleep(chance.uniform(0.1, 1.5))  # somewhere in the middle of a recovery
         else:
             before, seconds = len(senders.promises.acknowledged), chance.uniform(0, 0.4)
-            wait_for(lambda before=before: len(senders.promises.acknowledged) > before, 60)
+            wait_for(lambda before=before: len(senders.promises.acknowledged) > before, START_SECONDS)
             time.sleep(seconds)
         store.kill()
         store.start()
