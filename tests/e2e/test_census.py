@@ -4,20 +4,23 @@ through mishaps.
 The tests run in any order: each leaves the same rows behind.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import delta_witness
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from sklearn.metrics import recall_score
 
-from examples.census import data, train
+from examples.census import data, demo, findings, train
 from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
 from examples.census.telling import Told, tell
-from examples.census.watched_model import MODEL, WatchedModel
+from examples.census.watched_model import ENRICHMENTS, MODEL, WatchedModel
 from modelwarden.client import Cell
 from modelwarden.resources.identity import model_id
 from testbed.cluster import Cluster
@@ -73,6 +76,14 @@ def slice_of(story: train.Story) -> train.Story:
     return train.Story(story.model, story.reference.slice(0, REFERENCE_ROWS), replay, labels)
 
 
+def _apply(model: WatchedModel) -> None:
+    """The demo's objects, but that labels come after one month, not after three."""
+    model.apply()
+    settings = {"spec": {"monitoring": {"labelDelay": "31d"}}}
+    patch = ("patch", "mmodel", MODEL, "--type", "merge", "--patch", json.dumps(settings))
+    model.kubectl.run(*patch, "--namespace", NAMESPACE)
+
+
 @pytest.fixture(scope="module")
 def scene(
     cluster: Cluster,
@@ -82,7 +93,7 @@ def scene(
 ) -> Scene:
     story = slice_of(train.story(data.cache_folder()))
     model = WatchedModel(cluster, new_namespace(NAMESPACE), reporter)
-    model.apply()
+    _apply(model)
     url = cluster.reach(NAMESPACE, MODEL, 8080)
     with Cell(url, model.key(), model.model_id()) as cell:
         told = tell(model, cell, story, tmp_path_factory.mktemp("tables"))
@@ -167,6 +178,60 @@ def test_the_drift_is_where_the_feed_changed(scene: Scene) -> None:
     assert december[["SEX", "NATIVITY"]].max() < 0.1
 
 
+def test_people_unlike_the_reference_are_told_where_the_feed_changed(scene: Scene) -> None:
+    november, december = scene.told.findings.anomalies.values()
+    assert november["scored"] + december["scored"] == scene.rows
+    assert not november["raised"]
+    assert december["raised"]
+    assert december["rate"] > 3 * december["expected_rate"]
+
+
+def test_how_right_the_model_was_is_told_by_labels_and_without_them(scene: Scene) -> None:
+    november, december = scene.told.findings.performance
+    exact = scene.told.labelled["auc"].iloc[0]
+    assert november["metrics"]["auc"]["value"] == pytest.approx(exact, abs=1e-3)
+    assert (november["coverage"], december["coverage"]) == (1.0, 0.0)
+    estimated = november["estimated"]["metrics"]["auc"]
+    assert estimated["lower"] < exact < estimated["upper"]
+    assert december["estimated"]["metrics"]["auc"]["value"] < estimated["lower"]
+
+
+def test_groups_are_told_with_scikit_learns_numbers(scene: Scene) -> None:
+    sexes = scene.told.findings.fairness[0]
+    labels = scene.story.labels.slice(0, scene.labels).column(data.LABEL).to_numpy()
+    sent = scene.story.replay.slice(0, scene.labels)
+    found = sent.column(train.PREDICTION).to_numpy() >= 0.5
+    codes = np.asarray(sent.column("SEX").to_pylist())
+    told = {one["group"]: one["rates"]["true_positive_rate"]["value"] for one in sexes["groups"]}
+    expected = {code: recall_score(labels[codes == code], found[codes == code]) for code in ("1", "2")}
+    assert {code: told[code] for code in expected} == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_worst_slice_is_worse_than_the_rest_by_the_labels(scene: Scene) -> None:
+    found = scene.told.findings.hotspots
+    assert found["labelled"] > 0
+    worst = found["data"][0]
+    assert worst["value"] < 0.7 < worst["rest"]["value"]
+    assert worst["interval"][1] < worst["rest"]["value"]
+
+
+def test_the_demo_says_all_of_it_in_lines(scene: Scene) -> None:
+    lines = findings.lines(scene.told.findings, demo.names())
+    for start in ("Unlike the people", "How right it was", "How right it is thought", "Worst slice"):
+        assert sum(line.startswith(start) for line in lines) == 1
+    assert sum(line.startswith("Groups by") for line in lines) == len(data.PROTECTED)
+
+
+def test_kubectl_shows_that_what_was_declared_is_at_work(scene: Scene, kubectl: Kubectl) -> None:
+    for name in ENRICHMENTS:
+        status = (kubectl.get("enrichment", name, NAMESPACE) or {})["status"]
+        assert (status["state"], bool(status["artefactHash"])) == ("Ready", True)
+        assert condition(kubectl.get("enrichment", name, NAMESPACE), "Ready")[0]
+    header, *shown = kubectl.run("get", "enrich", "--namespace", NAMESPACE).splitlines()
+    assert header.split()[0] == "NAME"
+    assert {line.split()[0] for line in shown} == set(ENRICHMENTS)
+
+
 def test_kubectl_get_answers_what_a_person_asks(scene: Scene, kubectl: Kubectl) -> None:
     header, line = kubectl.run("get", "mmodel", MODEL, "--namespace", NAMESPACE).splitlines()
     assert header.split() == ["NAME", "READY", "HEALTH", "DRIFTED", "ROWS/H", "NEWEST", "AGE"]
@@ -206,11 +271,12 @@ def test_a_deleted_and_reapplied_model_finds_its_rows(scene: Scene, kubectl: Kub
     scene.model.delete()
     assert kubectl.get("persistentvolumeclaim", f"{MODEL}-data", NAMESPACE) is not None
     assert kubectl.get("deployment", MODEL, NAMESPACE) is None
-    scene.model.apply()
+    _apply(scene.model)
     assert scene.model.model_id() == identity
     _same_as_before(scene)
     scene.model.close_reference(REFERENCE_ROWS)
     scene.model.wait_for_rows(scene.rows, scene.labels)
+    scene.model.wait_for_enrichments()
 
 
 def _another_ready(kubectl: Kubectl, before: set[str]) -> tuple[bool, str]:

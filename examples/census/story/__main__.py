@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.census import data, train
+from examples.census.demo import names
 from examples.census.kubectl import NotInTimeError
 from examples.census.story import cell, page, pictures, reading
 from examples.census.story.chunks import Chunk, chunks
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {reason}", file=sys.stderr)
         return 1
     told = reading.tell(story, cut, record)
-    _write(told) if options.write else print(page.page(told))
+    _write(told) if options.write else print(page.page(told, names()))
     return 0
 
 
@@ -76,9 +77,9 @@ def _run(story: train.Story, cut: list[Chunk], options: _Options) -> Record:
 
 
 def _write(told: reading.Told) -> None:
-    for name, svg in pictures.all_of(told).items():
+    for name, svg in pictures.all_of(told, names()).items():
         (DOCS / "img" / name).write_text(svg)
-    (DOCS / "census-story.md").write_text(page.page(told))
+    (DOCS / "census-story.md").write_text(page.page(told, names()))
     print(f"wrote {DOCS / 'census-story.md'}")
 
 
