@@ -103,7 +103,7 @@ def behave(how: str) -> None:
         while Path(about).exists() and time.monotonic() < deadline:
             time.sleep(0.01)
     elif what == "grow":
-        kept = [np.ones(1 << 27) for _ in range(64)]
+        kept = [np.ones(1 << 25) for _ in range(256)]
         raise AssertionError(len(kept))
     elif what == "untrainable":
         raise UntrainableError("the reference has one class only: add rows of the other")
