@@ -246,6 +246,19 @@ def test_a_small_group_is_withheld_by_name_and_number_and_compared_with_nothing(
     assert found.equalized_odds_difference is None
 
 
+def test_rows_of_no_group_alone_are_shown_and_compared_with_nothing() -> None:
+    found = compare({"(missing)": chosen(10, 500)}, FairnessRule())
+    assert (found.base, found.four_fifths, dict(found.spreads)) == (None, Verdict.WITHHELD, {})
+    assert found.groups[0].rates[FairnessMetric.SELECTION_RATE].share is not None
+
+
+def test_spreads_are_the_same_whether_each_group_is_tested_or_not() -> None:
+    groups = {"a": chosen(500, 1000), "b": chosen(390, 1000), "c": chosen(3, 60)}
+    one, other = compare(groups, FairnessRule()), compare(groups, FairnessRule(each=False))
+    assert (one.spreads, one.four_fifths) == (other.spreads, other.four_fifths)
+    assert all(not group.compared for group in other.groups)
+
+
 def test_the_base_is_the_largest_group_or_the_one_asked_for() -> None:
     groups = {"a": chosen(10, 50), "(missing)": chosen(10, 500), "b": chosen(10, 60)}
     assert compare(groups, FairnessRule()).base == "b"

@@ -38,11 +38,15 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FairnessRule:
-    """How groups are compared. `base`: the group that all others are compared with, else the largest."""
+    """How groups are compared. `base`: the group that all others are compared with, else the largest.
+
+    Without `each` only spreads are wanted: testing fifty small groups exactly takes a fifth of a second.
+    """
 
     base: str | None = None
     least_rows: int = LEAST_ROWS
     false_discovery_rate: float = 0.05
+    each: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def compare(groups: Mapping[str, Outcomes], rule: FairnessRule) -> Fairness:
         name: {metric: rate_of(one, metric, rule.least_rows) for metric in FairnessMetric}
         for name, one in groups.items()
     }
-    against = _against(people, rates, base, rule)
+    against = _against(people, rates, base, rule) if rule.each else {}
     total = sum(groups.values(), NOTHING)
     whole = {metric: rate_of(total, metric, rule.least_rows) for metric in FairnessMetric}
     spreads = _spreads(people, rates)

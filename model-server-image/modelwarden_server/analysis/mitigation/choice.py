@@ -113,7 +113,7 @@ def judge(
 
 
 def _gap(constraint: Constraint, groups: Mapping[str, Outcomes], least_rows: int) -> Gap | None:
-    found = compare(groups, FairnessRule(least_rows=least_rows))
+    found = compare(groups, FairnessRule(least_rows=least_rows, each=False))
     gaps = [Gap(m, found.spreads[m]) for m in EQUAL[constraint] if m in found.spreads]
     if len(gaps) < len(EQUAL[constraint]):
         return None

@@ -112,7 +112,7 @@ def _computed(watched: Watched) -> Told | None:
     for name in names:
         assert name is not None
         here, there = (outcomes_of(name, rows.counts, rows.confusions, cut) for rows in windows)
-        selection[name], judged[name] = compare(here, FairnessRule()), compare(there, FairnessRule())
+        selection[name], judged[name] = (compare(one, FairnessRule(each=False)) for one in (here, there))
         told.append(_attribute(watched.attributes[name], selection[name], judged[name]))
     report = FairnessReport(
         window_start=newest.start,
