@@ -64,9 +64,7 @@ def detectors(names: Names, attributes: Sequence[str]) -> list[Detector]:
         ),
         Detector("drift of single features", features, lambda said: bool(said.drift.drifted), calls=False),
         *(_groups(place, names.attributes.get(name, name), names) for place, name in enumerate(attributes)),
-        Detector(
-            "worst slice", hotspots, lambda said: said.hotspots and bool(said.hotspots.slices), calls=False
-        ),
+        Detector("worst slice", hotspots, _has_slices, calls=False),
     ]
 
 

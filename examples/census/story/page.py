@@ -39,8 +39,8 @@ which runs one cell (`modelwarden local`, its Jobs as child processes) from the 
 shares nothing with the cell.
 
 * The data: [{told.rows:,} people of 2016 to 2018](../examples/census/README.md#the-data), in the order of the
-  file. Each chunk is sent as a week of its own; its labels follow {LABELS_LATE} weeks after the week's end, all
-  at once. The reference is the half of 2015 that the model was not trained on.
+  file. Each chunk is sent as a week of its own; its labels follow {LABELS_LATE} weeks after the week's end,
+  all at once. The reference is the half of 2015 that the model was not trained on.
 * The model: the demo's own, a logistic regression. It is not shown SEX and RAC1P.
 * The settings: `window: 7d`, `labelDelay: 35d`, all else left to its defaults, thresholds of drift included.
   Hotspots are regions with an accuracy under {hotspot_threshold():g}."""
@@ -137,8 +137,9 @@ def _right(told: Told) -> str:
         )
     if errors:
         lines.append(
-            f"* The estimate, made before any label came, is off by {median(errors):.4f} in the middle and "
-            f"{max(errors):.4f} at most; the truth lies in its interval in {inside} of {len(estimates)} chunks."
+            f"* The estimate, made before any label came, is off by {median(errors):.4f} in the "
+            f"middle and {max(errors):.4f} at most; the truth lies in its interval in {inside} of "
+            f"{len(estimates)} chunks."
         )
     return "\n".join(lines)
 
@@ -173,10 +174,10 @@ def _slices(told: Told) -> str:
         there = _span([one.value for one in found])
         rows.append([f"`{rule}`", ranges(chunks), there, _span([one.rest for one in found])])
     return (
-        f"## Worst slices\n\nThe worst region under an accuracy of {hotspot_threshold():g}, by the labels of its "
-        f"week; found on one half of the rows, measured on the other. Searched: {ranges(searched)}. A week is "
-        "searched once later inferences reach beyond it by the delay of labels, so the last ones are not.\n\n"
-        + table(rows)
+        f"## Worst slices\n\nThe worst region under an accuracy of {hotspot_threshold():g}, by the labels of "
+        "its week; found on one half of the rows, measured on the other. Searched: "
+        f"{ranges(searched)}. A week is searched once later inferences reach beyond it "
+        "by the delay of labels, so the last ones are not.\n\n" + table(rows)
     )
 
 
