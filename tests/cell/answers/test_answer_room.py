@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import census_like
@@ -17,6 +17,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.profile_format import to_json
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.schema.digest import id_keys
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.store.writer import Pace
 
@@ -198,3 +199,36 @@ async def test_every_question_about_distributions_has_its_door(whole):
     assert (wrong.status_code, "properties" in wrong.json()["error"]) == (400, True)
     quality = (await whole.status())["dataQuality"]
     assert quality["lag"]["p95Seconds"] is not None
+
+
+async def test_no_index_of_any_room_holds_an_id_that_was_forgotten(whole):
+    upkeep = whole.cell.store.maintenance
+    upkeep.pace = replace(upkeep.pace, look=0.02, grace=0.0)
+    await whole.profiled("spring", 2000, seed=5)
+    await whole.active("spring")
+    await whole.send(300)
+    labels = [
+        {
+            "partner_inference_id": f"i-{i}",
+            "ground_truth_timestamp": "2026-04-01T00:00:00Z",
+            "ground_truth_data": {"paid": i % 2},
+        }
+        for i in range(200)
+    ]
+    assert (await whole.http.patch(f"{MODEL}/ground_truth", json=labels)).status_code == 207
+    assert (await whole.http.post(DRIFT, json=AGE | {"properties": ["paid"]})).status_code == 200
+    asked = (
+        await whole.http.post(f"{MODEL}/forget", json={"partner_inference_ids": ["i-7", "i-250"]})
+    ).json()
+    async with asyncio.timeout(30):
+        while (await whole.http.get(f"{MODEL}/forget/{asked['id']}")).json()["state"] != "done":
+            await asyncio.sleep(0.02)
+    assert holding(whole.cell.folder, "i-7", "i-250") == []
+    assert holding(whole.cell.folder, "i-8") != [], "they are kept by the hash that was looked for"
+
+
+def holding(folder: Path, *names: str) -> list[str]:
+    """Files that hold the key of one of these ids, or the id itself."""
+    asked = [*(key.tobytes() for key in id_keys(list(names))), *(f'"{name}"'.encode() for name in names)]
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return [str(path) for path in files if any(found in path.read_bytes() for found in asked)]
