@@ -2,7 +2,19 @@
 
 from collections.abc import Sequence
 
-from benchmarks import append, door, drift, fairness, hotspots, labels, memory, parse, visible, window
+from benchmarks import (
+    anomaly,
+    append,
+    door,
+    drift,
+    fairness,
+    hotspots,
+    labels,
+    memory,
+    parse,
+    visible,
+    window,
+)
 from benchmarks.harness import Item
 
 ITEMS: tuple[Item, ...] = (
@@ -16,6 +28,7 @@ ITEMS: tuple[Item, ...] = (
     visible.ITEM,
     fairness.ITEM,
     hotspots.ITEM,
+    anomaly.ITEM,
     *memory.ITEMS,
 )
 

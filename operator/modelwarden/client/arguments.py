@@ -8,7 +8,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from modelwarden.client import commands, fair_commands, hotspot_commands, performance_commands
+from modelwarden.client import (
+    anomaly_commands,
+    commands,
+    fair_commands,
+    hotspot_commands,
+    performance_commands,
+)
 
 DESCRIPTION = "Send inferences and labels to a model that Modelwarden watches, and ask what it sees."
 EPILOG = """\
@@ -93,6 +99,7 @@ def parser() -> argparse.ArgumentParser:
     fair_commands.add_to(added, cell)
     performance_commands.add_to(added, cell)
     hotspot_commands.add_to(added, cell)
+    anomaly_commands.add_to(added, cell)
     # Its arguments are the server's own: see `cli.main`.
     added.add_parser("local", help="run a model's server here, from its YAML and a folder, without a cluster")
     return made

@@ -31,6 +31,7 @@ def status_lines(status: dict[str, object]) -> list[str]:
         f"reference  {entry['name']}: {entry['state']}, {entry['records']} rows" for entry in references
     ]
     lines += enrichment_lines(status.get("enrichments"))
+    lines += anomaly_line(status.get("anomaly"))
     lines += worst_lines(status.get("hotspots"))
     if isinstance(drift, dict):
         window = f"{drift['windowStart']} to {drift['windowEnd']}"
@@ -50,6 +51,19 @@ def enrichment_lines(entries: object) -> list[str]:
     found = entries if isinstance(entries, list) else []
     told = [entry for entry in found if entry["reason"] != "TurnedOff"]
     return [f"enriched   {entry['kind']}: {entry['state']}, {entry['message']}" for entry in told]
+
+
+def anomaly_line(report: object) -> list[str]:
+    """How many rows of the newest window are unlike the reference; nothing while none has a score."""
+    if not isinstance(report, dict) or report["rate"] is None:
+        return []
+    told = f"{report['rate']:.1%} of {report['scored']} rows"
+    if report["expected"] is not None:
+        told += f" (expected {report['expected']:.1%})"
+    if report["raised"]:
+        told += f": {', '.join(list(report['attributes'])[:3])}"
+    waiting = f", {report['waiting']} rows wait" if report["waiting"] else ""
+    return [f"anomalies  {told}{waiting}"]
 
 
 def worst_lines(report: object) -> list[str]:
