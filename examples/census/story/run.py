@@ -16,13 +16,15 @@ import pyarrow as pa
 from examples.census import replay, train
 from examples.census.kubectl import Waiting, wait_for
 from examples.census.story import asking
-from examples.census.story.chunks import LABELS_LATE, Chunk
+from examples.census.story.chunks import LABELS_LATE, ROWS, Chunk
 from examples.census.watched_model import DATASET
 from modelwarden.client import Cell, Sending
 from modelwarden.resources.report import StatusReport
 
 Raw = dict[str, Any]
-PROFILE_SECONDS, SETTLE_SECONDS, TRAIN_SECONDS = 120.0, 60.0, 180.0
+SENDING = Sending(rows_per_request=ROWS)
+"""A chunk at once: the newest inference moves on by whole weeks, and whole weeks are searched and judged."""
+PROFILE_SECONDS, SETTLE_SECONDS, TRAIN_SECONDS = 300.0, 300.0, 600.0
 
 
 @dataclass
@@ -93,7 +95,7 @@ class Replay:
         return asking.reference(self.cell)
 
     def _send(self, rows: pa.Table) -> None:
-        self.acknowledged += self.cell.send(rows, sending=Sending(in_flight=3)).acknowledged
+        self.acknowledged += self.cell.send(rows, sending=SENDING).acknowledged
         self._wait("the rows are stored", self._stored, SETTLE_SECONDS)
 
     def _send_labels(self, chunk: Chunk) -> None:
