@@ -88,6 +88,13 @@ def _profiled(local: Local, process: "subprocess.Popen[bytes]") -> tuple[bool, s
     return states == ["profiled"], str(states)
 
 
+def _trained(local: Local) -> tuple[bool, str]:
+    shown = local.run("enrichments").stdout
+    state = next((line.split()[2] for line in shown.splitlines() if line.startswith("anomaly ")), "")
+    told = "anomaly detection is ready" in (local.folder / "printed").read_text()
+    return state == "Ready" and told, state
+
+
 def test_a_folder_of_yaml_is_a_whole_cell(local: Local) -> None:
     sent = local.run("send", str(local.folder / "inferences.parquet"))
     assert (sent.returncode, sent.stdout) == (0, f"sent {ROWS}, acknowledged {ROWS}, refused 0\n"), (
@@ -99,6 +106,7 @@ def test_a_folder_of_yaml_is_a_whole_cell(local: Local) -> None:
     shown = local.run("status")
     assert f"{ROWS} acknowledged" in shown.stdout
     assert "employment-2015: profiled, 2000 rows" in shown.stdout
+    wait_for("anomaly detection is trained", lambda: _trained(local), Waiting(90, every=0.5))
     again = local.run("send", str(local.folder / "inferences.parquet"))
     assert f"acknowledged {ROWS}, refused 0" in again.stdout
     assert f"{ROWS} acknowledged" in local.run("status").stdout, "sent twice, counted once"

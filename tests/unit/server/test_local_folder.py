@@ -1,5 +1,6 @@
 """A folder of YAML becomes one model, or a sentence that names the file and what is wrong."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,28 @@ def test_the_only_model_is_found_with_its_own_datasets(tmp_path: Path) -> None:
     assert (found.name, [d.metadata.name for d in found.datasets]) == ("one", ["mine"])
     assert [a.name for a in found.identity().attributes if not a.implicit] == ["age", "pred", "gt"]
     assert found.settings().display_name == "one"
+
+
+def test_enrichments_of_the_folder_are_in_the_settings(tmp_path: Path) -> None:
+    def enrichment(name: str, of: str, **spec: object) -> str:
+        head = f"apiVersion: modelwarden.dev/v1alpha1\nkind: Enrichment\nmetadata: {{name: {name}}}\n"
+        return f"{head}spec: {json.dumps({'modelRef': {'name': of}, **spec})}\n"
+
+    made = folder(
+        tmp_path,
+        a=model("one"),
+        b=enrichment("seeded", "one", type="AnomalyDetection", anomalyDetection={"seed": 7}),
+        c=enrichment("fair", "one", type="BiasMitigation"),
+        d=enrichment("elsewhere", "two", type="Hotspots"),
+    )
+    found = read_folder(made, None)
+    told = found.settings().enrichments
+    assert (told.anomaly_detection.enabled, told.anomaly_detection.seed) == (True, 7)
+    assert (told.bias_mitigation.enabled, told.hotspots.enabled) == (True, False)
+    assert [e.metadata.name for e in found.enrichments] == ["seeded", "fair"]
+    (tmp_path / "b.yaml").write_text(enrichment("seeded", "one", type="Anomaly"))
+    with pytest.raises(FolderError, match=r"b\.yaml.*type"):
+        read_folder(made, None)
 
 
 def test_of_several_models_one_is_chosen_by_name(tmp_path: Path) -> None:
