@@ -89,8 +89,8 @@ class Trainings:
                 del self._tasks[training]  # turned off and on, it is due once more
         for entry in entries:
             if entry.due and entry.wanted is not None and (entry.kind, entry.wanted) not in self._tasks:
-                training = self._train(entry.kind, entry.wanted)
-                self._tasks[entry.kind, entry.wanted] = asyncio.create_task(training)
+                job = asyncio.create_task(self._train(entry.kind, entry.wanted))
+                self._tasks[entry.kind, entry.wanted] = job
             self._tell(entry)
 
     async def _train(self, kind: str, input_hash: str) -> None:
