@@ -21,7 +21,7 @@ from modelwarden_server.enrichments.kind import RowSource
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, INSTANT
 from modelwarden_server.schema.digest import id_keys
 
-_ROWS_AT_ONCE: Final = 65_536
+_ROWS_AT_ONCE: Final = 32_768
 Places = npt.NDArray[np.int64]
 
 
@@ -217,9 +217,13 @@ def _batches(table: ReadTable, columns: list[str], kept: pc.Expression) -> Itera
         columns=columns,
         filter=kept,
         batch_size=_ROWS_AT_ONCE,
-        batch_readahead=2,
+        batch_readahead=1,
         fragment_readahead=1,
         use_threads=False,
+        # Otherwise whole row groups are fetched ahead, as many as there are.
+        fragment_scan_options=ds.ParquetFragmentScanOptions(
+            pre_buffer=False, use_buffered_stream=True, buffer_size=1 << 20
+        ),
     )
     for batch in scanner.to_batches():
         if batch.num_rows:

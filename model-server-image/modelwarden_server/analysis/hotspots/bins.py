@@ -1,9 +1,9 @@
 """Columns divided into few bins, so that a search can count instead of sort.
 
 A number has at most 64 fine bins between its quantiles (or one for each value, if it has no more) and at most
-16 coarse ones that are joined from them; borders are the shortest decimals that divide the same rows. A
-category has a bin for each of its 30 most frequent values and one for all others. Missing values have a bin
-of their own. Nothing but the columns is looked at: bins must not depend on what the model did.
+16 coarse ones that are joined from them; a condition's borders are the shortest decimals that divide the same
+rows. A category has a bin for each of its 30 most frequent values and one for all others. Missing values have
+a bin of their own. Nothing but the columns is looked at: bins must not depend on what the model did.
 """
 
 from collections.abc import Sequence
@@ -31,13 +31,14 @@ Codes = npt.NDArray[np.uint8]
 class NumberBins:
     """Bin i holds edges[i-1] < value <= edges[i]; the last one before `missing` is open above.
 
-    `cuts`: the fine bins at which coarse ones begin, and the number of bins. `single`: the value of a bin
-    that holds only one, else NaN.
+    `above`: the next value above each edge. `cuts`: the fine bins at which coarse ones begin, and the number
+    of bins. `single`: the value of a bin that holds only one, else NaN.
     """
 
     name: str
     codes: Codes
     edges: Floats
+    above: Floats
     cuts: npt.NDArray[np.int64]
     single: Floats
 
@@ -58,9 +59,12 @@ class NumberBins:
         first, last = kept[0], kept[-1]
         if first == last and not np.isnan(self.single[first]):
             return Among(self.name, (float(self.single[first]),))
-        low = None if first == 0 else float(self.edges[first - 1])
-        high = None if last == self.bins - 1 else float(self.edges[last])
+        low = None if first == 0 else self._border(first - 1)
+        high = None if last == self.bins - 1 else self._border(last)
         return Interval(self.name, low, high)
+
+    def _border(self, place: int) -> float:
+        return _between(float(self.edges[place]), float(self.above[place]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,14 +131,14 @@ def _numbers(column: Numbers, rows: Mask) -> NumberBins | None:
         at = known[(np.arange(1, FINE) * len(known)) // FINE]
         lower = np.unique(np.searchsorted(distinct, at))
         lower = lower[lower < len(distinct) - 1]
-    edges = np.array([_between(distinct[i], distinct[i + 1]) for i in lower])
+    edges, above = distinct[lower], distinct[lower + 1]
     if not len(edges) and len(known) == len(values):
         return None
     codes = np.searchsorted(edges, values, side="left").astype(np.uint8)
     codes[np.isnan(values)] = len(edges) + 1
     starts, ends = np.append(0, lower + 1), np.append(lower, len(distinct) - 1)
     single = np.where((starts == ends) & np.isfinite(distinct[starts]), distinct[starts], np.nan)
-    return NumberBins(column.name, codes, edges, _cuts(codes, len(edges) + 1), single)
+    return NumberBins(column.name, codes, edges, above, _cuts(codes, len(edges) + 1), single)
 
 
 def _between(low: float, high: float) -> float:
