@@ -128,7 +128,7 @@ def keep(
     both = [kept for kept in [*before, *found] if item_of(kept.result.name, order) is not None]
     entries = sorted(both, key=lambda kept: order.index(str(item_of(kept.result.name, order))))
     write_atomically(path, json.dumps([_entry(kept) for kept in entries], indent=2) + "\n")
-    return entries
+    return read(path)  # as they stand there, in four digits: the page is made of these
 
 
 def item_of(name: str, items: Sequence[str]) -> str | None:
