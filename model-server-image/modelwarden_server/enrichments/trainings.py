@@ -39,7 +39,7 @@ from modelwarden_server.store.reference import DatasetError, ReferenceStore
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
 PURPOSE = "train"
-MAX_ARTEFACT_BYTES = 64 << 20
+MAX_ARTEFACT_BYTES = 32 << 20
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 
