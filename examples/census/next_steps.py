@@ -26,6 +26,10 @@ What to try next
   .venv/bin/modelwarden status                              # what the model's server says of itself
   .venv/bin/modelwarden drift RELP AGEP SCHL --by month     # the same numbers, by HTTP
   .venv/bin/modelwarden query '{{"select": [{{"function": "auc"}}], "rollup": "month"}}'   # how right it was
+  .venv/bin/modelwarden performance --rollup month          # and how right it is thought to be
+  .venv/bin/modelwarden fairness SEX                        # how differently groups are treated
+  .venv/bin/modelwarden hotspots --threshold 0.7            # where it fails
+  kubectl -n {namespace} describe enrich                        # what is trained, and how far it is
   kubectl -n {namespace} patch mmodel {model} --type merge \\
     -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts
   kubectl -n {namespace} get mmodel --watch                      # ... and DRIFTED changes
