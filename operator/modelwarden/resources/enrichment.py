@@ -52,13 +52,15 @@ class HotspotsConfig(ResourceModel):
     """Where the model is worse than elsewhere."""
 
     metric: Literal["accuracy", "precision", "recall", "f1"] = "accuracy"
-    """The metric that is looked at. Default accuracy."""
+    """The metric that is looked at; all but accuracy need two classes. Default accuracy. Of a regression it
+    is the mean absolute error."""
     threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Regions where the metric is below this are reported. Default 0.5."""
+    """Regions where the metric is below this are reported, and those where it is at least 0.05 worse than of
+    all other rows. Default 0.5. Of a regression: where the error is a tenth above that of all other rows."""
     window: Duration = "7d"
     """The span of inference time that is searched, for models without batches. Default 7d."""
     minimum_rows: Annotated[int, Field(ge=1, le=1_000_000_000)] = 200
-    """Fewest rows of a region that is reported. Default 200."""
+    """Fewest rows of a region that is reported; twice as many must have a label. Default 200."""
 
 
 class ExplainabilityConfig(ResourceModel):
