@@ -53,7 +53,9 @@ def test_of_a_batch_model_the_batch_closed_last_is_judged_and_persists_over_batc
     assert once.metrics[0].worse
     twice = reported(Watched(sums, SETTINGS, closed("d", "c", "b", "a")))
     assert (twice.batch, twice.worse, twice.judged) == ("d", True, 3)
-    assert {p.group for p in twice.populations if p.attribute == "age"} == {"(-inf, 40]", "(40, inf)"}
+    assert {p.group for p in twice.populations if p.attribute == "age"} == {"(40, inf)"}, (
+        "of the others n < 100"
+    )
     assert reported(Watched(sums, SETTINGS, closed())) is None
 
 

@@ -6,14 +6,18 @@ once a profile. Must not count.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from modelwarden.resources.cell import CellIdentity, CellSettings
 from modelwarden_server.analysis.cells import CategoryCells
 from modelwarden_server.analysis.performance.fixed_point import Scale
 from modelwarden_server.analysis.performance.groups import group_rules, segment_rules
-from modelwarden_server.analysis.performance.layout import Definition
+from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
 from modelwarden_server.analysis.performance.outcome import Task, outcome_of
 from modelwarden_server.analysis.profile import ReferenceProfile
+
+MAX_CODES: Final = 2_000_000
+"""Of a model with very many classes, attributes beyond this are not counted by group: rows tell them."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,11 @@ class WantedOutcomes:
         attributes = [a for a in self.identity.attributes if a.name in self.stored]
         segments, self.refused = segment_rules(settings.monitoring.segments, attributes, self.stored)
         groups = group_rules(attributes, facts.values)
-        return Definition(outcome, settings.classifier_threshold, groups, segments, facts.scale)
+        while True:
+            found = Definition(outcome, settings.classifier_threshold, groups, segments, facts.scale)
+            if not groups or OutcomeSpace(found).size <= MAX_CODES:
+                return found
+            groups = groups[:-1]
 
     def _known(self) -> ReferenceFacts:
         wanted = self.profile_hash()

@@ -80,10 +80,17 @@ class Watched:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
+    """Its sums are made when they are asked for: of many classes and groups, those of all windows at once
+    would be too much.
+    """
+
     place: Place
-    totals: Integers
     coverage: Coverage
     settled: bool
+
+    @property
+    def totals(self) -> Integers:
+        return self.place.totals()
 
 
 @dataclass
@@ -151,9 +158,8 @@ def _windows(watched: Watched, judge: PerformanceJudge) -> list[_Window]:
     found = []
     for place in places:
         aged = None if delay is None else places[0].end - place.end >= timedelta(seconds=delay)
-        totals = place.totals()
-        found.append((place, totals, judge.coverage(totals, aged)))
-    ready = settled([coverage for _, _, coverage in found])
+        found.append((place, judge.coverage(place.totals(), aged)))
+    ready = settled([coverage for _, coverage in found])
     return [_Window(*one, settled=is_ready) for one, is_ready in zip(found, ready, strict=True)]
 
 
@@ -192,7 +198,8 @@ class _Estimate:
     @classmethod
     def of(cls, judge: PerformanceJudge, windows: Sequence[_Window], watched: Watched) -> "_Estimate":
         newest, *earlier = (_estimate(judge, window, watched) for window in windows[: 1 + _EARLIER])
-        outcomes = [judge.missed(window.totals) for window in windows if window.settled][:_CHECKED]
+        checked = [window for window in windows if window.settled][:_CHECKED]
+        outcomes = [judge.missed(window.totals) for window in checked]
         known = [one for one in outcomes if one is not None]
         missed = sum(known)
         withheld = newest.withheld or watched.doubt
