@@ -5,11 +5,12 @@ A thin layer over the testbed's client, so that a test reads as what a user does
 
 import base64
 import json
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import yaml
-from operator_process import ROOT
+from operator_process import ROOT, eventually
 
 from modelwarden.reconcile.ports import KINDS
 from testbed.api_client import ApiClient, ApiError
@@ -78,13 +79,25 @@ class ClusterClient:
         return name
 
     def install_crds(self) -> None:
-        """Apply crds/ and wait until they are served."""
-        for file in sorted((ROOT / "crds").glob("*.yaml")):
-            crd = yaml.safe_load(file.read_text())
+        """Apply crds/ and wait until they are served: a list is refused while its cache is being filled."""
+        crds = [yaml.safe_load(file.read_text()) for file in sorted((ROOT / "crds").glob("*.yaml"))]
+        for crd in crds:
             path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
             self.client.request(
                 "PATCH", f"{path}?fieldManager=test&force=true", crd, "application/apply-patch+yaml"
             )
+        for crd in crds:
+            plural, version = crd["spec"]["names"]["plural"], crd["spec"]["versions"][0]["name"]
+            eventually(partial(self._lists, f"/apis/{crd['spec']['group']}/{version}/{plural}"))
+
+    def _lists(self, path: str) -> bool:
+        try:
+            self.client.get(path)
+        except ApiError as error:
+            if error.status in (404, 429, 503):
+                return False
+            raise
+        return True
 
     def condition(self, kind: str, namespace: str, name: str, type_: str) -> Manifest:
         """One condition of an object; empty if it has none of that type."""
