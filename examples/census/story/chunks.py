@@ -95,6 +95,18 @@ def truth_of(people: pa.Table, employed: Labels) -> Truth:
     )
 
 
+def found_by_group(people: pa.Table, employed: Labels, attribute: str) -> dict[str, float]:
+    """By group of the attribute, of the people with a job the share that the model finds: the recall."""
+    from sklearn.metrics import recall_score
+
+    groups = np.asarray(people.column(attribute).to_pylist())
+    found = people.column(train.PREDICTION).to_numpy() >= 0.5
+    return {
+        str(group): float(recall_score(employed[groups == group], found[groups == group]))
+        for group in np.unique(groups[employed == 1])
+    }
+
+
 def least_auc(reference: Truth, rows: int) -> float:
     """The AUC below which a chunk of so many rows has collapsed: the reference's less `SURE` standard errors.
 

@@ -135,6 +135,10 @@ def _right(told: Told) -> str:
             "* The cell's AUC from labels (of a grid of 1001 scores) and scikit-learn's differ by at most "
             f"{max(deviations):.1e}."
         )
+    lines.append(
+        "* The shares of people with a job that it finds, of every group that is large enough, differ from "
+        f"scikit-learn's by at most {max(_group_deviations(told), default=0.0):.1e}."
+    )
     if errors:
         lines.append(
             f"* The estimate, made before any label came, is off by {median(errors):.4f} in the "
@@ -142,6 +146,16 @@ def _right(told: Told) -> str:
             f"{len(estimates)} chunks."
         )
     return "\n".join(lines)
+
+
+def _group_deviations(told: Told) -> list[float]:
+    return [
+        abs(share - found[of.attribute][group])
+        for said, found in zip(told.said, told.found, strict=True)
+        for of in said.groups
+        for group, share in of.found.items()
+        if share is not None
+    ]
 
 
 def _holds(estimate: Performance, auc: float) -> bool:

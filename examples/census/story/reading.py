@@ -9,7 +9,7 @@ from typing import Any
 
 from examples.census import data, train
 from examples.census.story.cell import MONITORING
-from examples.census.story.chunks import Chunk, Truth, least_auc, truth_of
+from examples.census.story.chunks import Chunk, Truth, found_by_group, least_auc, truth_of
 from examples.census.story.run import Record
 from modelwarden.reconcile.monitoredmodel.data import model_healthy
 from modelwarden.resources.monitoredmodel import MonitoredModelSpec
@@ -119,6 +119,8 @@ class Told:
     reference: Truth
     least_auc: float
     truth: tuple[Truth, ...]
+    found: tuple[Mapping[str, Mapping[str, float]], ...]
+    """By chunk, attribute and group: the share found of the people with a job, by scikit-learn."""
     said: tuple[Said, ...]
     rows: int
     seconds: float
@@ -141,10 +143,16 @@ def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
         reference=reference,
         least_auc=least_auc(reference, chunks[0].rows.num_rows),
         truth=tuple(chunk.truth for chunk in chunks),
+        found=tuple(_found(chunk, one) for chunk, one in zip(chunks, said, strict=True)),
         said=tuple(said),
         rows=sum(chunk.rows.num_rows for chunk in chunks),
         seconds=record.seconds,
     )
+
+
+def _found(chunk: Chunk, told: Said) -> dict[str, dict[str, float]]:
+    employed = chunk.labels.column(data.LABEL).to_numpy()
+    return {of.attribute: found_by_group(chunk.rows, employed, of.attribute) for of in told.groups}
 
 
 def _said(chunk: Chunk, newest: Raw, labelled: Raw, reports: Sequence[StatusReport]) -> Said:

@@ -51,6 +51,12 @@ def test_the_truth_is_that_of_the_rows() -> None:
     assert (truth.auc, truth.accuracy, truth.employed, truth.in_quarters) == (0.75, 0.5, 0.5, 0.5)
 
 
+def test_of_each_group_the_share_found_is_that_of_its_people_with_a_job() -> None:
+    people = pa.table({train.PREDICTION: [0.9, 0.1, 0.9, 0.9, 0.1], "SEX": ["1", "1", "2", "2", "3"]})
+    found = chunks.found_by_group(people, np.array([1, 1, 0, 1, 0]), "SEX")
+    assert found == {"1": 0.5, "2": 1.0}
+
+
 def test_the_bound_of_a_collapse_lies_where_resampling_says() -> None:
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 2, 1000)
