@@ -25,11 +25,11 @@ from modelwarden_server.analysis.mitigation.result import (
     GroupResult,
     Mitigation,
 )
+from modelwarden_server.enrichments.curve_request import Asked, asked_of, attribute_id
 from modelwarden_server.enrichments.kind import REFERENCE, InstalledTraining
 from modelwarden_server.web import Refusal, check_model, json_answer
 
 _PATH: Final = "/api/v3/models/{id}/enrichments/bias_mitigation"
-_MOST_PAGE: Final = 100
 _X: Final = [place / (POINTS - 1) for place in range(POINTS)]
 NOTE: Final = (
     "These thresholds decide by the group that a person belongs to. In many places the law restricts or"
@@ -44,11 +44,6 @@ class InUse:
 
     mitigation: Mitigation
     training: InstalledTraining
-
-
-def attribute_id(model_id: str, attribute: str) -> str:
-    """The id of an attribute: UUIDv5 of its name in the model's namespace."""
-    return str(uuid.uuid5(uuid.UUID(model_id), attribute))
 
 
 @dataclass(frozen=True)
@@ -68,13 +63,13 @@ class CurveDoor:
     async def curves(self, request: Request) -> Response:
         """A page of curves; `data` is null as long as there is none."""
         check_model(request, self.identity)
-        asked = _asked(request, self.identity)
+        asked = asked_of(request, self.identity)
         return json_answer(await asyncio.to_thread(self._page, asked))
 
     async def thresholds(self, request: Request) -> Response:
         """The recommended thresholds, by attribute and constraint; 404 as long as there is none."""
         check_model(request, self.identity)
-        asked = _asked(request, self.identity)
+        asked = asked_of(request, self.identity)
         installed = self.in_use()
         if installed is None:
             raise Refusal(
@@ -83,7 +78,7 @@ class CurveDoor:
             )
         return json_answer(exported(self.identity, installed, asked))
 
-    def _page(self, asked: "Asked") -> dict[str, Any]:
+    def _page(self, asked: Asked) -> dict[str, Any]:
         installed = self.in_use()
         found = [] if installed is None else list(_found(installed, asked))
         first = (asked.page - 1) * asked.page_size
@@ -118,24 +113,6 @@ class CurveDoor:
             "optimization_index": one.optimization_index,
             "data_points": _points(curve),
         }
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request wants to see. Empty: all."""
-
-    attribute: str | None = None
-    constraints: frozenset[Constraint] = frozenset()
-    values: frozenset[str] = frozenset()
-    numbers: tuple[float, ...] = ()
-    page: int = 1
-    page_size: int = _MOST_PAGE
-
-    def wants(self, group: GroupResult) -> bool:
-        """Whether a group passes the filters of values and numbers."""
-        if not self.values and not self.numbers:
-            return True
-        return group.value in self.values or any(_inside(group, number) for number in self.numbers)
 
 
 def exported(identity: CellIdentity, installed: InUse, asked: Asked) -> dict[str, Any]:
@@ -240,68 +217,3 @@ def _group_keys(group: GroupResult) -> Mapping[str, str]:
         return {"categorical_value": group.value}
     bounds = {"continuous_start": group.start, "continuous_end": group.end}
     return {key: f"{bound:g}" for key, bound in bounds.items() if bound is not None}
-
-
-def _inside(group: GroupResult, number: float) -> bool:
-    if group.value is not None:
-        return False
-    return (group.start is None or number > group.start) and (group.end is None or number <= group.end)
-
-
-def _asked(request: Request, identity: CellIdentity) -> Asked:
-    return Asked(
-        attribute=_attribute(request, identity),
-        constraints=frozenset(_constraint(text) for text in _listed(request, "constraint")),
-        values=frozenset(_listed(request, "attribute_value")),
-        numbers=tuple(_number(text) for text in _listed(request, "continuous_value")),
-        page=_whole(request, "page", 1, 1_000_000),
-        page_size=_whole(request, "page_size", _MOST_PAGE, _MOST_PAGE),
-    )
-
-
-def _listed(request: Request, name: str) -> list[str]:
-    given = request.query_params
-    return [text for key in (name, f"{name}[]") for text in given.getlist(key) if text]
-
-
-def _attribute(request: Request, identity: CellIdentity) -> str | None:
-    given = request.query_params.get("attribute_id") or request.query_params.get("attribute")
-    if not given:
-        return None
-    monitored = [a.name for a in identity.attributes if a.monitor_for_bias]
-    known = {attribute_id(identity.model_id, name): name for name in monitored} | {n: n for n in monitored}
-    # The documented client writes None for an id that it does not know; with one attribute there is no doubt.
-    if given == "None" and len(monitored) == 1:
-        return monitored[0]
-    if given not in known:
-        listed = ", ".join(monitored[:20]) or "none"
-        raise Refusal(
-            400, f"attribute_id: must be the id or name of an attribute with monitorForBias: {listed}"
-        )
-    return known[given]
-
-
-def _constraint(text: str) -> Constraint:
-    try:
-        return Constraint(text)
-    except ValueError:
-        raise Refusal(400, f"constraint: must be one of {', '.join(Constraint)}, not {text[:50]!r}") from None
-
-
-def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if number != number:
-        raise Refusal(400, f"continuous_value: must be a number, not {text[:50]!r}")
-    return number
-
-
-def _whole(request: Request, name: str, default: int, most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None or text == "":
-        return default
-    if not text.isdecimal() or not text.isascii() or not 1 <= int(text[:12]) <= most:
-        raise Refusal(400, f"{name}: must be a whole number from 1 to {most}")
-    return int(text)

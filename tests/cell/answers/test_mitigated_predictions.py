@@ -9,7 +9,8 @@ from biased_reference import ATTRIBUTES, identity, reference, trained
 from sql_rooms import SqlRooms, call
 
 from modelwarden_server.analysis.mitigation.result import read
-from modelwarden_server.enrichments.curves import Asked, InUse, exported
+from modelwarden_server.enrichments.curve_request import Asked
+from modelwarden_server.enrichments.curves import InUse, exported
 from modelwarden_server.enrichments.kind import InstalledTraining
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.sql.engine import Engine

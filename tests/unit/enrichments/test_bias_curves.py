@@ -19,7 +19,7 @@ from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.bias import BiasKind
-from modelwarden_server.enrichments.curves import attribute_id
+from modelwarden_server.enrichments.curve_request import attribute_id
 from modelwarden_server.enrichments.kind import Disabled, Facts, InstalledTraining, Pending, Wanted
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.web import Refusal, on_refusal

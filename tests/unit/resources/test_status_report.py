@@ -91,8 +91,8 @@ FULL = {
         "attributes": [{
             "attribute": "sex", "fourFifths": "fails", "ratio": 0.6, "ratioLow": 0.5, "ratioHigh": 0.7,
             "groups": 2, "withheld": 1,
-            "gaps": [{"metric": "selection_rate", "lowest": "f", "highest": "m", "difference": 0.2, "low": 0.1,
-                      "high": 0.3, "ratio": 0.6, "significant": True}],
+            "gaps": [{"metric": "selection_rate", "lowest": "f", "highest": "m", "difference": 0.2,
+                      "low": 0.1, "high": 0.3, "ratio": 0.6, "significant": True}],
         }],
     },
     "anomaly": {
