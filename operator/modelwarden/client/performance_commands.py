@@ -22,7 +22,7 @@ means that labels may still come.
   modelwarden performance --filter '[{"property": "state", "comparator": "eq", "value": "CA"}]'
   modelwarden performance --check        # exit with 2 if the verdict of the status is that it got worse
 """
-_ASKED = ("start", "end", "batch_id", "rollup", "threshold", "class", "attribute", "segment", "filter")
+_ASKED = ("start", "end", "batch_id", "rollup", "threshold", "class", "attribute", "segment", "filter", "k")
 
 
 def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: dict[str, Any]) -> None:
@@ -44,6 +44,7 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
     found.add_argument("--attribute", metavar="ATTRIBUTE", help="its groups beside everybody")
     found.add_argument("--segment", metavar="NAME", help="a declared segment")
     found.add_argument("--filter", metavar="JSON", help="only some rows, as in a query")
+    found.add_argument("--k", metavar="NUMBER", help="of ranked lists: places that count (default 10)")
     found.add_argument("--json", action="store_true", help="the whole answer")
     found.add_argument("--check", action="store_true", help="exit with 2 if the model got worse")
     found.set_defaults(run=performance)

@@ -36,6 +36,8 @@ def _title(answer: Mapping[str, Any], window: Mapping[str, Any]) -> str:
 def _rows(told: Mapping[str, Any]) -> str:
     if not told["rows"]:
         return "no rows"
+    if told["coverage"] is None:
+        return f"{told['rows']} rows"
     share = f"{100 * told['coverage']:.0f} %"
     late = ", provisional" if told["provisional"] else ""
     return f"{told['rows']} rows, {told['labelled']} with a label ({share}{late})"

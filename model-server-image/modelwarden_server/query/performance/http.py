@@ -12,22 +12,26 @@ from modelwarden.resources.cell import CellIdentity, CellSettings
 from modelwarden_server.query.drift_answer import Sources
 from modelwarden_server.query.http import QueryDoor
 from modelwarden_server.query.performance.answer import Asked, answered
+from modelwarden_server.query.performance.by_query import KINDS, RowsAsked, answered_by_query
 from modelwarden_server.query.performance.question import parse_question
 from modelwarden_server.query.performance.sums import Sums
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline
+from modelwarden_server.query.sql.answer import QuerySources
 from modelwarden_server.web import Refusal
 
 _NOT_COUNTED = (
     "this model's performance is not counted: it needs a score with a ground truth for each class, or a"
-    " number with one and a reference; other kinds of models are asked by POST …/inferences/query"
+    " number with one and a reference; ask POST …/inferences/query for functions of its rows"
 )
 SECONDS = 5.0
 
 
 @dataclass
 class PerformanceDoor:
-    """`sums` waits so many seconds for complete sums; `counted` tells whether there are to be any."""
+    """`sums` waits so many seconds for complete sums; `counted` tells whether there are to be any; `rows` is
+    what is there for kinds of models that are not counted.
+    """
 
     identity: CellIdentity
     queries: QueryDoor
@@ -35,6 +39,7 @@ class PerformanceDoor:
     sources: Callable[[], Sources]
     sums: Callable[[float], Sums | None]
     counted: Callable[[], bool]
+    rows: Callable[[], QuerySources]
 
     def routes(self) -> list[Route]:
         """The route of this door."""
@@ -46,6 +51,9 @@ class PerformanceDoor:
 
     def _performance(self, request: Request, _body: bytes, deadline: Deadline) -> bytes:
         question = parse_question(dict(request.query_params))
+        if self.identity.output_type in KINDS:
+            rows = RowsAsked(question, self.identity.output_type, self.rows(), deadline, self.queries.engine)
+            return msgspec.json.encode(answered_by_query(rows))
         if not self.counted():
             raise QueryError(_NOT_COUNTED)
         sources, sums = self.sources(), self.sums(SECONDS)

@@ -1,6 +1,6 @@
 """A question about performance, as the URL puts it. Pure: parses and refuses.
 
-GET /api/v3/models/{id}/performance?start&end&batch_id&rollup&threshold&class&attribute|segment&filter
+GET /api/v3/models/{id}/performance?start&end&batch_id&rollup&threshold&class&attribute|segment&filter&k
 """
 
 from collections.abc import Mapping
@@ -16,8 +16,21 @@ from modelwarden_server.schema.instants import instant
 
 ROLLUPS: Final = ("hour", "day", "month", "year", "batch_id")
 MAX_FILTERS: Final = 100
+MAX_K: Final = 1000
 _KNOWN: Final = frozenset(
-    {"start", "end", "batch_id", "rollup", "threshold", "class", "attribute", "segment", "filter", "id_type"}
+    {
+        "start",
+        "end",
+        "batch_id",
+        "rollup",
+        "threshold",
+        "class",
+        "attribute",
+        "segment",
+        "filter",
+        "k",
+        "id_type",
+    }
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -43,6 +56,8 @@ class PerformanceQuestion:
     attribute: str | None = None
     segment: str | None = None
     filter: tuple[Condition, ...] = ()
+    k: int = 10
+    """Of ranked lists: how many places count."""
 
     @property
     def whole_slices(self) -> bool:
@@ -66,6 +81,7 @@ def parse_question(given: Mapping[str, str]) -> PerformanceQuestion:
         attribute=given.get("attribute"),
         segment=given.get("segment"),
         filter=_filter(given.get("filter")),
+        k=_places(given.get("k", "10")),
     )
     if question.start is not None and question.end is not None and question.start >= question.end:
         raise QueryError("end: must be after start")
@@ -102,6 +118,12 @@ def _threshold(text: str | None) -> float | None:
     if not 0 <= number <= 1:
         raise QueryError("threshold: must be a number from 0 to 1")
     return number
+
+
+def _places(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or not 1 <= int(text[:9]) <= MAX_K:
+        raise QueryError(f"k: must be a whole number from 1 to {MAX_K}")
+    return int(text)
 
 
 def _filter(text: str | None) -> tuple[Condition, ...]:

@@ -65,6 +65,7 @@ class PerformanceRoom:
             neighbours.answers.sources,
             self.sums,
             lambda: self.wanted.definition() is not None,
+            neighbours.answers.questions.sources,
         )
         cell.metrics.registry.register(PerformanceCollector(self.report))
 
