@@ -11,7 +11,7 @@ import census_like as census
 import pytest
 from mixed_senders import MixedSenders, check_labels
 from row_senders import check_exactly_once
-from store_process import START_SECONDS, StoreProcess, wait_for
+from store_process import START_SECONDS, StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
@@ -47,28 +47,28 @@ def settled(store: StoreProcess) -> None:
 @pytest.mark.timeout(7200)
 def test_rows_files_and_labels_survive_kill_9_at_random_moments(tmp_path: Path) -> None:
     store = StoreProcess(tmp_path, commit_seconds=0.2, module="eager_store")
-    store.start()
-    senders = MixedSenders(store).start()
-    try:
-        kill_often(store, senders, KILLS)
-    finally:
-        promises = senders.stop()
-    settled(store)
-    assert store.terminate() == 0
-    check_labels(store, promises)
-    rows = check_exactly_once(store, promises)
-    store.start()
-    report = store.status()
-    store.kill()
-    assert rows == report.rows.stored == report.rows.acknowledged
-    assert report.rows.labels.acknowledged == report.rows.labels.stored
-    assert report.rows.labels.stored >= len(promises.labels)
-    assert promises.files > 3
-    assert list((store.data_folder / "staged").iterdir()) == []
-    print(
-        f"kills {KILLS}, rows {rows}, uploads {promises.files}, labels {report.rows.labels.stored},"
-        f" refused {promises.refused_requests}, files in the table {report.tables['inferences'].files}"
-    )
+    with running(store):
+        senders = MixedSenders(store).start()
+        try:
+            kill_often(store, senders, KILLS)
+        finally:
+            promises = senders.stop()
+        settled(store)
+        assert store.terminate() == 0
+        check_labels(store, promises)
+        rows = check_exactly_once(store, promises)
+        store.start()
+        report = store.status()
+        store.kill()
+        assert rows == report.rows.stored == report.rows.acknowledged
+        assert report.rows.labels.acknowledged == report.rows.labels.stored
+        assert report.rows.labels.stored >= len(promises.labels)
+        assert promises.files > 3
+        assert list((store.data_folder / "staged").iterdir()) == []
+        print(
+            f"kills {KILLS}, rows {rows}, uploads {promises.files}, labels {report.rows.labels.stored},"
+            f" refused {promises.refused_requests}, files in the table {report.tables['inferences'].files}"
+        )
 
 
 @pytest.mark.timeout(7200)
@@ -76,21 +76,21 @@ def test_closed_batches_survive_kill_9_at_random_moments(tmp_path: Path) -> None
     store = StoreProcess(
         tmp_path, commit_seconds=0.1, module="eager_store", identity=census.identity(isBatch=True)
     )
-    store.start()
-    senders = MixedSenders(store, batches=True).start()
-    try:
-        kill_often(store, senders, BATCH_KILLS)
-        wait_for(lambda: len(senders.promises.closed) > 2 or senders.promises.wrong, 60)
-    finally:
-        promises = senders.stop()
-    settled(store)
-    store.kill()
-    store.start()
-    assert promises.wrong == [], promises.wrong[:5]
-    path = store.inferences_path.replace("/inferences", "/batches")
-    with store.client() as client:
-        found = {batch["batch_id"]: batch for batch in client.get(path).json()}
-    store.kill()
-    check_exactly_once(store, promises)
-    for name, count in promises.closed.items():
-        assert (found[name]["status"], found[name]["records"]) == ("uploaded", count)
+    with running(store):
+        senders = MixedSenders(store, batches=True).start()
+        try:
+            kill_often(store, senders, BATCH_KILLS)
+            wait_for(lambda: len(senders.promises.closed) > 2 or senders.promises.wrong, 60)
+        finally:
+            promises = senders.stop()
+        settled(store)
+        store.kill()
+        store.start()
+        assert promises.wrong == [], promises.wrong[:5]
+        path = store.inferences_path.replace("/inferences", "/batches")
+        with store.client() as client:
+            found = {batch["batch_id"]: batch for batch in client.get(path).json()}
+        store.kill()
+        check_exactly_once(store, promises)
+        for name, count in promises.closed.items():
+            assert (found[name]["status"], found[name]["records"]) == ("uploaded", count)
