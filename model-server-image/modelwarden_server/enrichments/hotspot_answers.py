@@ -25,6 +25,7 @@ from modelwarden_server.enrichments.hotspot_subjects import instant
 from modelwarden_server.enrichments.insights import Insight, insight_id
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME
 
+_OF_TWO: Final = (Metric.PRECISION, Metric.RECALL, Metric.F1)
 _KEPT: Final = (None, Sensitivity.KEEP)
 
 
@@ -89,7 +90,7 @@ def nodes(searched: Searched, asked: Asked) -> list[dict[str, Any]]:
 def _node(searched: Searched, found: Found, metric: Metric) -> dict[str, Any]:
     one = found.metrics[metric]
     accuracy = found.metrics.get(Metric.ACCURACY)
-    values = {name: _value(found, name) for name in (Metric.PRECISION, Metric.RECALL, Metric.F1)}
+    of_two = {m: found.metrics[m].value for m in _OF_TWO if m in found.metrics}
     feature, cutoff = _cut(found)
     share = found.judged_rows / searched.result.judged if searched.result.judged else None
     return {
@@ -97,7 +98,7 @@ def _node(searched: Searched, found: Found, metric: Metric) -> dict[str, Any]:
         "right": None,
         "rules": found.rule.region,
         "gt_to_info": _truths(found),
-        **{name.value: value for name, value in (_macro(found) | values).items()},
+        **{name.value: value for name, value in (_macro(found) | of_two).items()},
         "accuracy": None if accuracy is None else accuracy.value,
         "impurity": _impurity(accuracy),
         "n_samples": found.judged_rows,
@@ -119,11 +120,6 @@ def _node(searched: Searched, found: Found, metric: Metric) -> dict[str, Any]:
         "windows": found.lineage.windows,
         "first_seen": found.lineage.first,
     }
-
-
-def _value(found: Found, metric: Metric) -> float | None:
-    one = found.metrics.get(metric)
-    return None if one is None else one.value
 
 
 def _macro(found: Found) -> dict[Metric, float | None]:

@@ -160,6 +160,8 @@ class HotspotRoom:
         with self._kind.lock:
             searched = self._searched(request)
             result = searched.result
+            if "metric" not in request.query_params and asked.metric not in result.overlaps:
+                asked = Asked(Metric.ABSOLUTE_ERROR, None)
             if asked.metric not in result.overlaps:
                 known = ", ".join(metric.value for metric in result.overlaps)
                 raise Refusal(400, f"metric: hotspots of this model are known by {known}")

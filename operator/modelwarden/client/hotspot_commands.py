@@ -29,7 +29,7 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
     hotspots = added.add_parser(
         "hotspots", help="where the model is worse than elsewhere", description=HOTSPOTS, **cell
     )
-    hotspots.add_argument("--metric", default="accuracy", help="default: accuracy")
+    hotspots.add_argument("--metric", help="default: accuracy; of a regression absolute_error")
     hotspots.add_argument("--threshold", type=float, metavar="N", help="default: worse than all other rows")
     where = hotspots.add_mutually_exclusive_group()
     where.add_argument("--batch", metavar="ID", help="of this batch")

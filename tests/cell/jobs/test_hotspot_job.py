@@ -66,7 +66,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with served(tmp_path_factory.mktemp("cell"), furnish, LOANS) as found:
         turn(found)
         assert entry(found)["missing"] == ["inferences", "labels"]
-        send(found, loans(8000, seed=1))
+        send(found, loans(6000, seed=1))
         train(found)
         yield found
 
@@ -99,7 +99,7 @@ def test_the_rows_of_a_hotspot_can_be_asked_for_by_its_filter(store: Served) -> 
 def test_numbers_are_those_of_the_rows_themselves(store: Served) -> None:
     """What is measured in both halves is what pandas says of the rule on all rows, up to the halves."""
     (node,) = get(store, "enrichments/hotspots/find", threshold=0.6)["data"]
-    frame = loans(8000, seed=1).to_pandas()
+    frame = loans(6000, seed=1).to_pandas()
     frame = frame[frame["inference_timestamp"] < "2026-03-08"]
     inside = frame[(frame["town"] == "south") & (frame["age"] > node["rules"]["age"]["gt"])]
     assert len(inside) == node["rows"]
@@ -187,7 +187,7 @@ def test_a_rule_that_stays_is_followed_from_window_to_window(tmp_path: Path) -> 
     with served(tmp_path, furnish, LOANS) as store:
         turn(store, window="1d", minimum_rows=100)
         for day in range(3):
-            send(store, loans(2500, seed=10 + day, days=1, first_day=day, bad=day > 0))
+            send(store, loans(1600, seed=10 + day, days=1, first_day=day, bad=day > 0))
             if day:
                 train(store)
         send(store, loans(10, seed=20, days=0.01, first_day=3.5))
@@ -234,12 +234,12 @@ def test_the_reference_is_searched_too(tmp_path: Path) -> None:
     with served(tmp_path, furnish, LOANS) as store:
         turn(store)
         model = f"/api/v3/models/{LOANS.model_id}"
-        table = loans(6000, seed=4).drop_columns(
+        table = loans(3000, seed=4).drop_columns(
             ["partner_inference_id", "inference_timestamp", "ground_truth_timestamp"]
         )
         files = [("reference_data", ("x.parquet", as_file(table)))]
         assert store.http.post(f"{model}/reference_data", files=files).json()["counts"]["failure"] == 0
-        close = {"status": "uploaded", "total_record_count": 6000}
+        close = {"status": "uploaded", "total_record_count": 3000}
         assert store.http.patch(f"{model}/reference_data", json=close).is_success
         train(store)
         (node,) = get(store, "enrichments/hotspots/find", threshold=0.6, ref_set_id="default")["data"]

@@ -36,7 +36,7 @@ def test_regions_are_a_line_each_below_what_was_searched(
     assert header.split() == ["rule", "n", "share", "value", "interval", "rest", "p", "windows"]
     assert region.startswith("age > 60 and town is south  412  7.2%   0.412  0.366 to 0.461  0.864  3e-40")
     assert scripted.asked[0].path.endswith("/enrichments/hotspots/find")
-    assert scripted.asked[0].query == {"metric": ["accuracy"], "threshold": ["rest"]}
+    assert scripted.asked[0].query == {"threshold": ["rest"]}
 
 
 def test_the_window_metric_and_threshold_can_be_named(
