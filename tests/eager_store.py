@@ -6,6 +6,7 @@ import os
 import sys
 
 from modelwarden_server import __main__ as server
+from modelwarden_server.query.performance import following
 from modelwarden_server.store import delta, id_index, maintenance, upkeep
 
 
@@ -15,6 +16,7 @@ def main() -> int:
     id_index.FLUSH_ROWS = 500
     upkeep.FEWEST = 4
     delta.CHECKPOINT_EVERY = 5
+    following.DEFAULT_PACE = following.Pace(persist_seconds=0.05, persist_entries=100)
     maintenance.DEFAULT_PACE = maintenance.MaintenancePace(look=0.05, grace=0.3, log_seconds=0.0)
     if os.environ.get("MW_CARELESS"):  # to see that the recorder of the disk would notice
         os.fdatasync = lambda _fd: None

@@ -52,11 +52,11 @@ class OutcomeFollower:
         self,
         sources: CubeSources,
         wanted: Callable[[], Definition | None],
-        pace: Pace = DEFAULT_PACE,
+        pace: Pace | None = None,
         reference: Callable[[], ReferenceRows | None] = lambda: None,
     ) -> None:
         """`reference` gives the rows to compare with, None while there are none."""
-        self._sources, self._wanted, self._pace = sources, wanted, pace
+        self._sources, self._wanted, self._pace = sources, wanted, pace or DEFAULT_PACE
         self._reference = reference
         self._sealed = SealedFile(sources.root)
         self._sealing = threading.Lock()
