@@ -15,8 +15,10 @@ from modelwarden_server.analysis.hotspots.outcomes import SHARES, Loss, Metric
 from modelwarden_server.analysis.hotspots.table import Floats, Mask
 
 Z_95: Final = 1.959963984540054
-_RESIDUAL_Z: Final = 1.6448536269514722
-"""A difference is taken as real at one-sided 5 % where it only decides which of two rules is told."""
+_ECHO_Z: Final = 2.5758293035489004
+"""One-sided 0.5 %: what a rule must still be worse by without the rows of a stronger one, to be told too."""
+_DEEPER_Z: Final = 1.6448536269514722
+"""One-sided 5 %: what a part must be worse by than the rest of a rule, to be told instead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +173,7 @@ def overlaps(masks: Sequence[Mask], loss: Loss) -> Overlaps:
     z = _z((n - both, w - lost), (outside, total - w - w.T + lost), deviation)
     within = _z((both, lost), (n.T - both, w.T - lost), deviation)
     contained = (both >= n) & (n < n.T)
-    return Overlaps(echo=z < _RESIDUAL_Z, explained=contained & (within < _RESIDUAL_Z))
+    return Overlaps(echo=z < _ECHO_Z, explained=contained & (within < _DEEPER_Z))
 
 
 def shared(masks: Sequence[Mask]) -> Floats:
