@@ -102,7 +102,10 @@ class World:
 
     def answer(self, rows: int = 1000, labelled: int = 1000) -> None:
         """The training that is wanted comes to nothing."""
-        inputs = self.inputs()
+        self.answer_again(self.inputs(), rows, labelled)
+
+    def answer_again(self, inputs: dict[str, Any], rows: int = 1000, labelled: int = 1000) -> None:
+        """The training of these inputs is taken in use, as at a start of the process too."""
         result = Result(rows, labelled, rows // 2, (), {}, np.zeros((0, 0)), {}, {Metric.ACCURACY: "no"})
         told, arrays = written(result)
         name = input_hash("hotspots", 1, inputs)
@@ -149,6 +152,17 @@ def test_what_is_answered_stays_wanted_until_there_is_something_new(world: World
     assert world.inputs() == first
     world.labels += 400
     assert world.inputs() == first, "all of its rows had labels"
+
+
+def test_results_survive_a_restart_and_nobody_is_told_again(world: World) -> None:
+    inputs = world.inputs()
+    world.answer()
+    world.told.clear()
+    world.connect()
+    world.answer_again(inputs)
+    assert world.kind.results is not None
+    assert [one.subject.key for one in world.kind.results.newest_first()] == [inputs["name"]]
+    assert (world.told, world.inputs()) == ([], inputs)
 
 
 def test_a_window_with_too_few_labels_waits_and_is_searched_again(world: World) -> None:
