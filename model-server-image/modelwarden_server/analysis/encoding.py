@@ -17,7 +17,7 @@ numbers and hashes of categories, no values. Must not know what the matrix is fo
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 
 from modelwarden_server.analysis.cells import as_floats, category_text
 from modelwarden_server.analysis.columns import Column, Kind
-from modelwarden_server.analysis.text_features import TEXT_FEATURES, TextCoder, fit_text
+from modelwarden_server.analysis.text_features import TEXT, TEXT_FEATURES, TextCoder, fit_text
 from modelwarden_server.analysis.trees import Floats, Matrix
 
 MOST_CATEGORIES: Final = 1000
@@ -36,7 +36,8 @@ _TOLD_APART: Final = 0.01
 _STEP: Final = 1 / 64
 _LARGEST: Final = 3e38
 Keys = npt.NDArray[np.uint64]
-NUMBER, CATEGORY, TEXT = "number", "category", "text"
+NUMBER: Final = "number"
+CATEGORY: Final = "category"
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class NumberCode:
     name: str
     least: float
     most: float
+    coding: ClassVar[str] = NUMBER
 
     def encode(self, values: pa.Array, out: Matrix) -> None:
         """The feature of each value, into the one column of `out`."""
@@ -67,6 +69,7 @@ class CategoryCode:
     surprise: npt.NDArray[np.float32]
     missing: float
     other: float
+    coding: ClassVar[str] = CATEGORY
 
     def encode(self, values: pa.Array, out: Matrix) -> None:
         """See NumberCode."""

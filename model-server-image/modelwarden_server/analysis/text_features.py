@@ -14,7 +14,7 @@ A missing text is −1 in each. Kept are frequencies of buckets, no texts. Must 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 
 from modelwarden_server.analysis.trees import Floats, Matrix
 
+TEXT: Final = "text"
 BUCKETS: Final = 8192
 PROJECTIONS: Final = 2
 TEXT_FEATURES: Final = 4 + PROJECTIONS
@@ -43,6 +44,7 @@ class TextCoder:
     name: str
     rarity: npt.NDArray[np.float32]
     centre: npt.NDArray[np.float32]
+    coding: ClassVar[str] = TEXT
 
     def __post_init__(self) -> None:
         for array in (self.rarity, self.centre):

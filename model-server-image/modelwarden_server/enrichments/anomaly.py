@@ -18,7 +18,7 @@ from modelwarden.resources.report import AnomalyReport
 from modelwarden_server.analysis.anomaly import LEAST_ROWS, AnomalyModel
 from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.analysis.columns import columns_of
-from modelwarden_server.analysis.encoding import coding_of
+from modelwarden_server.analysis.encoding import Encoder, coding_of
 from modelwarden_server.analysis.text_features import TEXT_FEATURES
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.anomaly_answer import AnomalyQuestions, Installed
@@ -129,7 +129,7 @@ class AnomalyKind:
         """See TrainedKind."""
         del training
         model = AnomalyModel.of(artefact.manifest, artefact.arrays)
-        check_columns(model.encoder.columns, self._cell.identity)
+        check_encoder(model.encoder, self._cell.identity)
 
     def install(self, artefact: Artefact, training: InstalledTraining) -> None:
         """See TrainedKind."""
@@ -226,9 +226,11 @@ def unfit(identity: CellIdentity) -> Disabled | None:
     return None if why is None else Disabled("NotForThisModel", why)
 
 
-def check_columns(names: Sequence[str], identity: CellIdentity) -> None:
-    """Raise ValueError if the model has no such columns, or they are no longer encoded like that."""
-    known = {a.name for a in identity.attributes if not a.implicit}
-    for name in names:
-        if name not in known:
-            raise ValueError(f"the model has no attribute {name[:100]!r}")
+def check_encoder(encoder: Encoder, identity: CellIdentity) -> None:
+    """Raise ValueError if the model has not these columns, or none that are encoded like that."""
+    columns = {column.name: column for column in columns_of(identity.attributes)}
+    for code in encoder.codes:
+        if code.name not in columns:
+            raise ValueError(f"the model has no attribute {code.name[:100]!r}")
+        if coding_of(columns[code.name]) != code.coding:
+            raise ValueError(f"the attribute {code.name[:100]!r} is no {code.coding}")

@@ -21,7 +21,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.text_features import TEXT_FEATURES
 from modelwarden_server.cell import Cell
 from modelwarden_server.durable import make_folder, replace_file
-from modelwarden_server.enrichments.anomaly import check_columns, input_columns
+from modelwarden_server.enrichments.anomaly import check_encoder, input_columns
 from modelwarden_server.enrichments.kind import (
     REFERENCE,
     Disabled,
@@ -108,7 +108,7 @@ class LossKind:
         """See TrainedKind."""
         del training
         model = LossModel.of(artefact.manifest, artefact.arrays)
-        check_columns(model.encoder.columns, self._cell.identity)
+        check_encoder(model.encoder, self._cell.identity)
 
     def install(self, artefact: Artefact, training: InstalledTraining) -> None:
         """See TrainedKind. Raises OSError if the unit of the sums cannot be kept."""

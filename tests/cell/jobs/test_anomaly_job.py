@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from query_rooms import IDENTITY, people, until
+from scored_rows import model
 from served_cell import INFERENCES, Served, served
 from store_process import KEY
 
@@ -13,9 +15,11 @@ from modelwarden.resources.attributes import InputType, OutputType
 from modelwarden.resources.cell import AnomalySettings, EnrichmentSettings
 from modelwarden.resources.keys import job_key
 from modelwarden.resources.report import EnrichmentReport, StatusReport
+from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.apps import Rooms, furnish
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.anomaly import AnomalyKind
+from modelwarden_server.enrichments.kind import InstalledTraining
 from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.jobs.command import DONE, run
 
@@ -226,3 +230,21 @@ def test_models_whose_rows_cannot_be_scored_say_why(tmp_path: Path, change: dict
     wish = kind.wanted(None)  # type: ignore[arg-type]
     assert wish.reason == "NotForThisModel"
     assert said in wish.message
+
+
+@pytest.mark.parametrize(
+    ("other", "said"), [("none", "no attribute 'none'"), ("remark", "'remark' is no number")]
+)
+def test_an_artefact_that_encodes_what_the_model_has_not_is_refused(
+    tmp_path: Path, other: str, said: str
+) -> None:
+    _, cell = rooms_of(IDENTITY, tmp_path)
+    kind = next(room for room in cell.rooms if isinstance(room, AnomalyKind))
+    good, told = model(), InstalledTraining("h", {}, "a" * 64, datetime(2026, 1, 1, tzinfo=UTC))
+    kind.check(Artefact("anomaly", good.manifest(), good.arrays()), told)
+    manifest = good.manifest()
+    first, *rest = manifest["encoding"]
+    assert first["coding"] == "number"
+    spoiled = manifest | {"encoding": [first | {"name": other}, *rest]}
+    with pytest.raises(ValueError, match=said):
+        kind.check(Artefact("anomaly", spoiled, good.arrays()), told)
