@@ -35,6 +35,8 @@ def status_lines(status: dict[str, object]) -> list[str]:
     lines += worst_lines(status.get("hotspots"))
     if isinstance(drift, dict):
         window = f"{drift['windowStart']} to {drift['windowEnd']}"
+        if drift.get("batchId") is not None:
+            window = f"batch {drift['batchId']}, {window}"
         lines.append(f"drift      {drift['state']}: {window}, {drift['rows']} rows")
         for feature in drift["features"]:
             if feature["drifted"]:

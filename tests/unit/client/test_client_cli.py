@@ -379,3 +379,11 @@ def test_a_cell_that_trains_nothing_says_so(
     scripted.script = answering(STATUS)
     assert run(scripted, "enrichments") == cli.EXIT_OK
     assert "trains nothing" in capsys.readouterr().out
+
+
+def test_the_status_of_a_batch_model_says_which_batch_was_judged(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scripted.script = answering(STATUS | {"drift": STATUS["drift"] | {"batchId": "run-17"}})
+    assert run(scripted, "status") == cli.EXIT_OK
+    assert "Ok: batch run-17, 2026-10-01T00:00:00Z to" in capsys.readouterr().out
