@@ -50,7 +50,9 @@ def declared(name: str = "unusual", *, age: int = 0, generation: int = 1, **spec
     return parse(live)
 
 
-def made(*conditions: str, at: datetime = NOW, round_: int = 1, failed: int = 0, **order: Any) -> Manifest:
+def made(
+    *conditions: str, at: datetime = NOW, round_: int = 1, failed: int = 0, has_run: bool = True, **order: Any
+) -> Manifest:
     """A Job as it was made for an order; True since `at` are the conditions named."""
     given = {"place": PLACE, "model_uid": "uid-1", "kind": "anomaly", "input_hash": WANTED}
     given["resources"] = INSTALL.training_resources
@@ -60,6 +62,7 @@ def made(*conditions: str, at: datetime = NOW, round_: int = 1, failed: int = 0,
     reason = {"Failed": "BackoffLimitExceeded", "Complete": "CompletionsReached"}
     live["status"] = {
         "failed": failed,
+        "ready": int(has_run),
         "conditions": [
             {"type": c, "status": "True", "reason": reason[c], "lastTransitionTime": since}
             for c in conditions

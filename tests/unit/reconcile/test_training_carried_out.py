@@ -100,6 +100,14 @@ async def test_while_an_old_job_cannot_be_taken_away_no_key_is_made_for_its_succ
     assert objects.names() == {("Job", NAME)}
 
 
+async def test_a_job_whose_maker_was_killed_gets_its_key() -> None:
+    waiting = made(has_run=False, place=place_of(given(None), world().model))
+    objects = Objects(waiting)
+    assert await train(given(objects), world(said(), jobs=[waiting])) == ()
+    assert objects.names() == {("Job", NAME), ("Secret", NAME)}
+    assert objects.deleted == []
+
+
 async def test_a_key_of_a_job_of_before_is_waited_for() -> None:
     objects = Objects(made("Complete"))
     await train(given(objects), world(said()))

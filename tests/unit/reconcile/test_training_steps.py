@@ -36,6 +36,9 @@ ANEW = ([NAME], [f"{NAME} 1"])
         ([said()], [], FIRST),
         ([said()], [made()], NOTHING),
         ([said()], [made(failed=2)], NOTHING),
+        # It may have been made by one that was killed before he made its key.
+        ([said()], [made(has_run=False)], FIRST),
+        ([said()], [made(has_run=False, round_=3)], ([], [f"{NAME} 3"])),
         ([said(due=False, state="Pending", wanted=None)], [], NOTHING),
         ([in_use()], [made("Complete")], NOTHING),
         ([in_use()], [], NOTHING),
@@ -98,7 +101,9 @@ def test_one_that_ends_well_in_vain_is_not_repeated_without_end(round_: int, wai
         assert steps(given, minutes=wait - 1) == NOTHING
 
 
-@pytest.mark.parametrize("job", [made("Failed"), made("Failed", round_=4), made(failed=1), made("Complete")])
+@pytest.mark.parametrize(
+    "job", [made("Failed"), made("Failed", round_=4), made(failed=1), made("Complete"), made(has_run=False)]
+)
 def test_what_failed_is_tried_again_at_once_when_a_person_has_changed_something_of_it(job: Any) -> None:
     assert steps(world(said(), jobs=[job]), MORE) == ANEW
     assert steps(world(said(), jobs=[job], objects=[declared()])) == ANEW

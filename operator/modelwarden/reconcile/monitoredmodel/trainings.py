@@ -73,6 +73,12 @@ class TrainingJob:
         return bool((self.live.get("status") or {}).get("failed"))
 
     @property
+    def may_lack_its_key(self) -> bool:
+        """Whether no pod of it has run yet: whoever made it may have ended before he made its Secret."""
+        status = self.live.get("status") or {}
+        return not (self.is_finished or status.get("ready") or status.get("failed"))
+
+    @property
     def next_round_at(self) -> datetime | None:
         """When it is tried again, once it is finished; None: not by itself.
 
@@ -89,7 +95,7 @@ class TrainingJob:
 
 @dataclass(frozen=True)
 class Steps:
-    """Jobs to take away, then Jobs to make."""
+    """Jobs to take away, then Jobs to see to: to make them, or what of them is missing."""
 
     remove: tuple[Manifest, ...] = ()
     make: tuple[JobPlan, ...] = ()
@@ -163,10 +169,12 @@ def _step(world: World, means: Means, entry: EnrichmentReport, now: datetime) ->
         return Steps(make=(training_plan(order),))
     if job.is_leaving:
         return Steps()
-    if not is_as_planned(job.live, training_plan(order)):
-        # A fix applies while the broken one is still trying; what works is left alone.
-        stuck = job.is_finished or job.has_failed_once
-        return Steps((job.live,), (training_plan(order),)) if stuck else Steps()
+    # A fix applies while the broken one is still trying, or cannot be placed; what works is left alone.
+    idle = job.is_finished or job.has_failed_once or job.may_lack_its_key
+    if idle and not is_as_planned(job.live, training_plan(order)):
+        return Steps((job.live,), (training_plan(order),))
+    if job.may_lack_its_key:
+        return Steps(make=(training_plan(order, job.round),))
     due = job.next_round_at
     if due is not None and now >= due:
         return Steps((job.live,), (training_plan(order, job.round + 1),))
