@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from cluster_client import ClusterClient
-from model_factory import monitored_model, reference_dataset
+from model_factory import enrichment, monitored_model, reference_dataset
 from operator_process import OperatorProcess, eventually
 from recording_proxy import Call, RecordingProxy
 from stub_cells import StubCell, StubCells
@@ -24,17 +24,22 @@ from testbed.apiserver import ApiServer
 pytestmark = pytest.mark.api
 
 KINDS = (
-    "MonitoredModel", "ReferenceDataset", "ServiceAccount", "Secret", "ConfigMap", "PersistentVolumeClaim",
-    "NetworkPolicy", "Service", "Deployment", "Job",
+    "MonitoredModel", "ReferenceDataset", "Enrichment", "ServiceAccount", "Secret", "ConfigMap",
+    "PersistentVolumeClaim", "NetworkPolicy", "Service", "Deployment", "Job",
 )  # fmt: skip
 EVERY = 0
+_HOTSPOTS = {"kind": "hotspots", "type": "Hotspots", "wanted": "ab" * 32}
+_DUE = _HOTSPOTS | {"state": "Training", "reason": "Training", "due": True}
+_IN_USE = _HOTSPOTS | {"state": "Ready", "installed": "ab" * 32, "artefactHash": "ef" * 32}
 # One life in which each write is followed by a kill covers every prefix; the long run adds one kill a life.
 POINTS = [EVERY, *range(1, 20)] if os.environ.get("MODELWARDEN_LONG") else [EVERY]
 _VARIES = {"uid", "resourceVersion", "creationTimestamp", "generation", "managedFields", "selfLink"}
 
 
 class Life:
-    """One namespace in which a model and a dataset are brought up through a proxy, with a kill on the way."""
+    """One namespace in which a model with a dataset and an Enrichment is brought up through a proxy, with a
+    kill on the way.
+    """
 
     def __init__(self, api: ApiServer, cluster: ClusterClient, cells: StubCells, folder: Path) -> None:
         self.namespace = cluster.make_namespace(f"life-{uuid.uuid4().hex[:8]}")
@@ -57,6 +62,7 @@ class Life:
             proxy.after = _killing(proxy, process, kill)
             self._cluster.create(monitored_model(self.namespace))
             self._cluster.create(reference_dataset(self.namespace, closed=True))
+            self._cluster.create(enrichment(self.namespace))
             process.start()
             try:
                 self._come_up(process)
@@ -91,6 +97,7 @@ class Life:
                 ("MonitoredModel", "census", "Ready"),
                 ("MonitoredModel", "census", "ReferenceLoaded"),
                 ("ReferenceDataset", "train", "Ready"),
+                ("Enrichment", "spots", "Ready"),
             )
             found = [self._cluster.condition(kind, self.namespace, *rest) for kind, *rest in wanted]
             return all(condition.get("status") == "True" for condition in found)
@@ -98,18 +105,19 @@ class Life:
         eventually(done, 300, lambda: process.log.read_text()[-3000:])
 
     def _answer(self) -> None:
-        """A store comes up as soon as there is a Deployment, and has a profile as soon as a Job has a key."""
+        """A store comes up as soon as there is a Deployment; it has a profile, and then what is trained, as
+        soon as the Job for it has a key.
+        """
         at = (self.namespace, "census")
         if at not in self._cells.cells and self._cluster.get("Deployment", *at):
             key, model_id = self._cluster.key_of(*at)
             self._cells.cells[at] = StubCell(key, model_id, {"settingsGeneration": 1})
-        jobs = [
-            s for s in self._cluster.all_of("Secret", self.namespace) if "-profile-" in s["metadata"]["name"]
-        ]
-        if jobs:
+        keys = [secret["metadata"]["name"] for secret in self._cluster.all_of("Secret", self.namespace)]
+        if any("-profile-" in name for name in keys):
             cell = self._cells.cells[at]
             cell.datasets["train"] |= {"state": "profiled", "profileHash": "cd" * 32}
-            cell.report["activeReference"] = "train"
+            trained = any("-train-" in name for name in keys)
+            cell.report |= {"activeReference": "train", "enrichments": [_IN_USE if trained else _DUE]}
 
     def _objects(self) -> dict[str, Any]:
         found = {}

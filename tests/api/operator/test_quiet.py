@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from cluster_client import ClusterClient
-from model_factory import monitored_model, reference_dataset
+from model_factory import enrichment, monitored_model, reference_dataset
 from operator_process import OperatorProcess, eventually, operator
 from recording_proxy import Call, RecordingProxy, harmless
 from stub_cells import StubCell, StubCells
@@ -40,8 +40,11 @@ def test_ten_rounds_without_a_change_write_nothing(
     with operator(proxy.kubeconfig(folder / "kubeconfig"), folder, **settings) as process:
         cluster.create(monitored_model(namespace))
         cluster.create(reference_dataset(namespace))
+        cluster.create(enrichment(namespace))
         key, model_id = eventually(lambda: cluster.key_of(namespace, "census"))
-        cells.cells[namespace, "census"] = StubCell(key, model_id, {"settingsGeneration": 1})
+        due = {"kind": "hotspots", "type": "Hotspots", "state": "Training", "due": True, "wanted": "ab" * 32}
+        report = {"settingsGeneration": 1, "enrichments": [due]}
+        cells.cells[namespace, "census"] = StubCell(key, model_id, report)
         eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready").get("status") == "True")
         eventually(lambda: _reconciles(process, "ReferenceDataset") >= 5)
         eventually(lambda: _quiet_for(process, proxy, 3), 30)
