@@ -34,22 +34,22 @@ def detectors(names: Names, attributes: Sequence[str]) -> list[Detector]:
     """All of them. `attributes` are those whose groups are compared, in the order of `Said.groups`."""
     return [
         Detector(
-            "performance, estimated without labels: this chunk is worse",
+            "estimate without labels: this chunk is worse",
             lambda said: performance(said.estimate),
             lambda said: None if said.estimate.withheld else said.estimate.worse,
         ),
         Detector(
-            "… and so was one of the two before: the model got worse",
+            "estimate without labels: the model got worse (two of three chunks)",
             lambda said: performance(said.estimate),
             lambda said: None if said.estimate.withheld else said.estimate.verdict,
         ),
         Detector(
-            "performance by labels, five weeks later: this chunk is worse",
+            "labels, five weeks later: this chunk is worse",
             lambda said: performance(said.labels),
             lambda said: None if said.labels.withheld else said.labels.worse,
         ),
         Detector(
-            "… and so was one of the two before: the model got worse",
+            "labels, five weeks later: the model got worse (two of three chunks)",
             lambda said: performance(said.labels),
             lambda said: None if said.labels.withheld else said.labels.verdict,
         ),
@@ -58,7 +58,7 @@ def detectors(names: Names, attributes: Sequence[str]) -> list[Detector]:
         ),
         Detector("anomaly rate", anomalies, lambda said: said.anomalies.raised),
         Detector(
-            "`ModelHealthy`, what `kubectl get mmodel` shows when the chunk is new",
+            "`ModelHealthy` of `kubectl get mmodel`, while the chunk is the newest",
             lambda said: f"{said.health} ({said.because})",
             lambda said: None if said.health == "Unknown" else said.health == "False",
         ),

@@ -112,7 +112,11 @@ def _wrong(told: Told, every: Sequence[Detector]) -> str:
     return (
         "## What was missed, and what was a false alarm\n\nBy the one truth of this page, the AUC: an alarm "
         "in a chunk that has not collapsed is called false here, even where what it says of the rows is so."
-        f"\n\n{found}"
+        f"\n\n{found}\n\n"
+        "That the model got worse is said only when a second chunk of three says so: of two collapsed chunks\n"
+        "that is the later one. `ModelHealthy` weighs more than performance: also rows that come again,\n"
+        "predictions that drift, and pairs of attributes that no longer depend on each other as they did; and\n"
+        "where labels are late, what they say now of a week long gone."
     )
 
 
@@ -132,12 +136,12 @@ def _right(told: Told) -> str:
     lines = ["## How near the numbers are\n"]
     if deviations:
         lines.append(
-            "* The cell's AUC from labels (of a grid of 1001 scores) and scikit-learn's differ by at most "
-            f"{max(deviations):.1e}."
+            "* The cell's AUC from labels (of a grid of 1001 scores) and scikit-learn's differ by "
+            f"{_at_most(deviations)}."
         )
     lines.append(
         "* The shares of people with a job that it finds, of every group that is large enough, differ from "
-        f"scikit-learn's by at most {max(_group_deviations(told), default=0.0):.1e}."
+        f"scikit-learn's by {_at_most(_group_deviations(told))}."
     )
     if errors:
         lines.append(
@@ -146,6 +150,11 @@ def _right(told: Told) -> str:
             f"{len(estimates)} chunks."
         )
     return "\n".join(lines)
+
+
+def _at_most(deviations: Sequence[float]) -> str:
+    greatest = max(deviations, default=0.0)
+    return f"at most {greatest:.1e}" if greatest else "nothing, to the last bit"
 
 
 def _group_deviations(told: Told) -> list[float]:
