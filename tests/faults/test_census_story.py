@@ -1,5 +1,5 @@
-"""The first weeks of the census story in a cell of its own: what it says of weeks in which nothing happened is
-right by scikit-learn, and no alarm.
+"""The first weeks of the census story in a cell of its own: what it says of weeks in which nothing happened
+is right by scikit-learn, and no alarm.
 """
 
 import os
@@ -10,7 +10,7 @@ import pytest
 from examples.census import data, train
 from examples.census.demo import names
 from examples.census.story import cell, page, reading
-from examples.census.story.chunks import chunks
+from examples.census.story.chunks import chunks, shipped_auc
 from examples.census.story.detectors import detectors
 from examples.census.story.run import Replay
 
@@ -26,7 +26,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> reading.Told:
     cell.write_yaml(folder)
     with cell.running(folder) as running:
         record = Replay(running, weeks).run(story)
-    return reading.tell(story, weeks, record)
+    return reading.tell(story, weeks, record, shipped_auc(data.wheel(data.cache_folder())))
 
 
 def test_the_labels_say_what_scikit_learn_says(told: reading.Told) -> None:

@@ -18,7 +18,7 @@ from examples.census import data, train
 from examples.census.demo import names
 from examples.census.kubectl import NotInTimeError
 from examples.census.story import cell, page, pictures, reading
-from examples.census.story.chunks import Chunk, chunks
+from examples.census.story.chunks import Chunk, chunks, shipped_auc
 from examples.census.story.run import Record, Replay
 from modelwarden.client import ClientError
 from testbed.errors import SetupError
@@ -40,11 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         story = train.story(data.cache_folder())
         cut = list(chunks(story))[: options.chunks]
+        shipped = shipped_auc(data.wheel(data.cache_folder()))
         record = Record.read(options.source) if options.source else _run(story, cut, options)
     except (data.WheelError, SetupError, NotInTimeError, ClientError, OSError) as reason:
         print(f"error: {reason}", file=sys.stderr)
         return 1
-    told = reading.tell(story, cut, record)
+    told = reading.tell(story, cut, record, shipped)
     _write(told) if options.write else print(page.page(told, names()))
     return 0
 

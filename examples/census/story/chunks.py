@@ -5,15 +5,19 @@ The order is the table's and the labels are the census's own. The weeks are made
 week from Monday 4 January 2016, its rows spread evenly over it. What this module must not do: ask a cell.
 """
 
+import io
 import math
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from examples.census import data, train
 
@@ -93,6 +97,22 @@ def truth_of(people: pa.Table, employed: Labels) -> Truth:
         employed=float(employed.mean()),
         in_quarters=float(quarters.mean()),
     )
+
+
+def shipped_auc(wheel: Path, rows: int = ROWS) -> list[float]:
+    """The AUC of each chunk by the scores that the tables ship, which are another model's."""
+    from sklearn.metrics import roc_auc_score
+
+    with zipfile.ZipFile(wheel) as archive:
+        scores, labels = (
+            pq.read_table(io.BytesIO(archive.read(data.TABLES.format(name))), columns=["id", column])
+            .sort_by("id")
+            .column(column)
+            .to_numpy()
+            for name, column in (("analysis", "predicted_probability"), ("analysis_target", data.LABEL))
+        )
+    starts = range(0, len(scores), rows)
+    return [float(roc_auc_score(labels[at : at + rows], scores[at : at + rows])) for at in starts]
 
 
 def found_by_group(people: pa.Table, employed: Labels, attribute: str) -> dict[str, float]:

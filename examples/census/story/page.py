@@ -15,6 +15,10 @@ from examples.census.story.reading import Performance, Said, Told
 from examples.census.watched_model import hotspot_threshold
 
 COMMAND = "python -m examples.census.story --write"
+WHY = """That the model got worse is said only when a second chunk of three says so: of two collapsed chunks that
+is the later one. `ModelHealthy` weighs more than performance: also rows that come again, predictions that
+drift, and pairs of attributes that no longer depend on each other as they did; and where labels are late, what
+they say now of a week long gone."""
 
 
 def page(told: Told, names: Names) -> str:
@@ -60,11 +64,17 @@ def _truth(told: Told) -> str:
 The AUC of the reference is {told.reference.auc:.3f}. A chunk has collapsed if its AUC is below that by more
 than {SURE:g} standard errors of {ROWS} rows (by Hanley and McNeil), that is below {told.least_auc:.3f}.
 **{len(collapsed)} of {len(told.truth)} have: {ranges(collapsed)}** ({each}). The others have {low:.3f} to
-{high:.3f}.
+{high:.3f}. By the scores that the data ships, those of another model, {_shipped(told)}.
 
 Nothing happened to people. From 2017 on the file lists those in group quarters (dormitories, nursing homes,
 prisons; RELP {" and ".join(sorted(IN_QUARTERS))}) by themselves. They are {told.reference.in_quarters:.0%} of
 the reference; less than one in a hundred in chunks {without}; nearly all of the collapsed chunks."""
+
+
+def _shipped(told: Told) -> str:
+    collapsed = ", ".join(f"chunk {k} has {told.shipped[k]:.3f}" for k in sorted(told.collapsed))
+    others = [auc for k, auc in enumerate(told.shipped) if k not in told.collapsed]
+    return f"{collapsed}, the others {min(others):.3f} to {max(others):.3f}"
 
 
 def _summary(told: Told, every: Sequence[Detector]) -> str:
@@ -112,11 +122,7 @@ def _wrong(told: Told, every: Sequence[Detector]) -> str:
     return (
         "## What was missed, and what was a false alarm\n\nBy the one truth of this page, the AUC: an alarm "
         "in a chunk that has not collapsed is called false here, even where what it says of the rows is so."
-        f"\n\n{found}\n\n"
-        "That the model got worse is said only when a second chunk of three says so: of two collapsed chunks\n"
-        "that is the later one. `ModelHealthy` weighs more than performance: also rows that come again,\n"
-        "predictions that drift, and pairs of attributes that no longer depend on each other as they did; and\n"
-        "where labels are late, what they say now of a week long gone."
+        f"\n\n{found}\n\n{WHY}"
     )
 
 

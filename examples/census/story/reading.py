@@ -119,6 +119,8 @@ class Told:
     reference: Truth
     least_auc: float
     truth: tuple[Truth, ...]
+    shipped: tuple[float, ...]
+    """The AUC of each chunk by the scores that the data ships, which the cell never saw."""
     found: tuple[Mapping[str, Mapping[str, float]], ...]
     """By chunk, attribute and group: the share found of the people with a job, by scikit-learn."""
     said: tuple[Said, ...]
@@ -131,7 +133,7 @@ class Told:
         return frozenset(k for k, truth in enumerate(self.truth) if truth.auc < self.least_auc)
 
 
-def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
+def tell(story: train.Story, chunks: Sequence[Chunk], record: Record, shipped: Sequence[float]) -> Told:
     """All of it."""
     reference = truth_of(story.reference, story.reference.column(data.LABEL).to_numpy())
     reports = [StatusReport.model_validate(one["status"]) for one in (*record.newest, *record.labelled)]
@@ -143,6 +145,7 @@ def tell(story: train.Story, chunks: Sequence[Chunk], record: Record) -> Told:
         reference=reference,
         least_auc=least_auc(reference, chunks[0].rows.num_rows),
         truth=tuple(chunk.truth for chunk in chunks),
+        shipped=tuple(shipped[: len(chunks)]),
         found=tuple(_found(chunk, one) for chunk, one in zip(chunks, said, strict=True)),
         said=tuple(said),
         rows=sum(chunk.rows.num_rows for chunk in chunks),

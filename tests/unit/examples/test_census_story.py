@@ -97,7 +97,7 @@ def record() -> Record:
 def told() -> reading.Told:
     people = pa.table({train.PREDICTION: [0.1, 0.9, 0.2, 0.8], "RELP": ["0"] * 4, "employed": [0, 1, 0, 1]})
     story = train.Story(train.LinearModel(0.0, {}), people, people, people)
-    found = reading.tell(story, [chunk(number) for number in range(4)], record())
+    found = reading.tell(story, [chunk(number) for number in range(4)], record(), TRUE_AUC)
     truth = tuple(Truth(auc, 0.8, 0.5, 0.5) for auc in TRUE_AUC)
     return replace(found, truth=truth, reference=truth[0], least_auc=0.88)
 
@@ -119,7 +119,8 @@ def test_an_estimate_that_is_not_trusted_is_withheld_with_its_reason() -> None:
     untold.newest[1]["status"]["performance"] = None
     of = [chunk(number) for number in range(4)]
     people = pa.table({train.PREDICTION: [0.1, 0.9], "RELP": ["0"] * 2, "employed": [0, 1]})
-    said = reading.tell(train.Story(train.LinearModel(0.0, {}), people, people, people), of, untold).said
+    story = train.Story(train.LinearModel(0.0, {}), people, people, people)
+    said = reading.tell(story, of, untold, TRUE_AUC).said
     assert said[0].estimate.withheld == "strange rows"
     assert said[1].estimate.withheld == "nothing was said"
     assert said[1].labels == Performance(None, None, None, None, False, False, "nothing was said")  # noqa: FBT003
