@@ -15,10 +15,11 @@ from examples.census.story.reading import Performance, Said, Told
 from examples.census.watched_model import hotspot_threshold
 
 COMMAND = "python -m examples.census.story --write"
-WHY = """That the model got worse is said only when a second chunk of three says so: of two collapsed chunks that
-is the later one. `ModelHealthy` weighs more than performance: also rows that come again, predictions that
-drift, and pairs of attributes that no longer depend on each other as they did; and where labels are late, what
-they say now of a week long gone."""
+WHY = """\
+That the model got worse is said only when a second chunk of three says so: of two collapsed chunks that
+is the later one. `ModelHealthy` weighs more than performance: also rows that come again, predictions
+that drift, and pairs of attributes that no longer depend on each other as they did; and where labels are
+late, what they say now of a week long gone."""
 
 
 def page(told: Told, names: Names) -> str:
