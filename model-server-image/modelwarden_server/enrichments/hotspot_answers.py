@@ -23,6 +23,7 @@ from modelwarden_server.analysis.hotspots.rules import Interval
 from modelwarden_server.enrichments.hotspot_results import Searched
 from modelwarden_server.enrichments.hotspot_subjects import instant
 from modelwarden_server.enrichments.insights import Insight, insight_id
+from modelwarden_server.query.performance.naming import nameable
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME
 
 _OF_TWO: Final = (Metric.PRECISION, Metric.RECALL, Metric.F1)
@@ -213,12 +214,12 @@ def report(
 
 
 def hidden_of(identity: CellIdentity, settings: CellSettings) -> Set[str]:
-    """Attributes whose values the status does not show: those that are not kept as they come, and texts that
-    nobody declared to be categories.
+    """Attributes whose values the status does not show: those that are not kept as they come, and texts
+    whose values nobody declared, so that only rows tell them.
     """
     private = {name for name, kind in settings.sensitivity.items() if kind not in _KEPT}
     texts = (a for a in identity.attributes if a.value_type is ValueType.STRING)
-    return private | {a.name for a in texts if not a.categorical and not a.categories}
+    return private | {a.name for a in texts if not nameable(a)}
 
 
 def _sentence(found: Found, metric: Metric, hidden: Set[str]) -> str:

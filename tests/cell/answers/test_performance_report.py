@@ -51,12 +51,15 @@ def test_of_a_batch_model_the_batch_closed_last_is_judged_and_persists_over_batc
     assert (once.batch, once.worse) == ("c", False)
     assert once.reason.endswith("in no window before")
     assert once.metrics[0].worse
-    twice = reported(Watched(sums, SETTINGS, closed("d", "c", "b", "a")))
+    twice = reported(Watched(sums, SETTINGS, closed("d", "c", "b", "a"), nameable=frozenset({"age"})))
     assert (twice.batch, twice.worse, twice.judged) == ("d", True, 3)
     assert {p.group for p in twice.populations if p.attribute == "age"} == {"(40, inf)"}, (
         "of the others n < 100"
     )
     assert reported(Watched(sums, SETTINGS, closed())) is None
+    unnamed = reported(Watched(sums, SETTINGS, closed("d", "c", "b", "a")))
+    assert [p.metric for p in unnamed.populations] == [p.metric for p in twice.populations]
+    assert {p.group for p in unnamed.populations} == {None}, "groups that nobody declared are values of rows"
 
 
 def test_a_report_is_kept_until_something_changes(batched):

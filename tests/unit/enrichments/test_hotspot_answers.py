@@ -110,9 +110,9 @@ def test_the_report_tells_the_worst_region_or_why_nothing_was_searched(
     assert report(None, LOANS, settings, 0) is None
 
 
-def test_values_of_texts_that_nobody_declared_to_be_categories_are_hidden() -> None:
+def test_texts_that_nobody_declared_are_hidden() -> None:
     settings = census_like.settings().model_copy(update={"sensitivity": {"income": "mask"}})
-    assert hidden_of(LOANS, settings) == {"channel", "income"}
+    assert hidden_of(LOANS, settings) == {"channel", "town", "income"}, "categories, but only rows tell which"
 
 
 def test_of_the_reference_nobody_is_told(three: tuple[Searched, np.ndarray, Classified]) -> None:

@@ -10,7 +10,8 @@ from prometheus_client.registry import Collector
 from modelwarden.resources.resolved import ResolvedAttribute
 from modelwarden_server.analysis.fairness.comparison import Verdict
 from modelwarden_server.analysis.fairness.outcomes import FairnessMetric
-from modelwarden_server.query.performance.fair_watch import Told, nameable
+from modelwarden_server.query.performance.fair_watch import Told
+from modelwarden_server.query.performance.naming import nameable
 
 MAX_GROUPS = 20
 MAX_ATTRIBUTES = 12

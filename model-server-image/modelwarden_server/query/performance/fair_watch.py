@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from modelwarden.resources.attributes import ValueType
 from modelwarden.resources.cell import MonitoringSettings
 from modelwarden.resources.report import AttributeFairness, FairnessReport, GroupGap
 from modelwarden.resources.resolved import ResolvedAttribute
@@ -21,6 +20,7 @@ from modelwarden_server.query.performance.fairness import (
     newest_window,
     outcomes_of,
 )
+from modelwarden_server.query.performance.naming import nameable
 from modelwarden_server.query.performance.populations import EVERYBODY, NotCountedError, Populations
 
 _REST = 9.0
@@ -89,11 +89,6 @@ class _Rows:
     confusions: Confusions
     start: datetime | None = None
     end: datetime | None = None
-
-
-def nameable(attribute: ResolvedAttribute) -> bool:
-    """Whether the groups are declared, so that their names are no values of rows."""
-    return bool(attribute.bins or attribute.categories) or attribute.value_type is ValueType.BOOLEAN
 
 
 def _computed(watched: Watched) -> Told | None:

@@ -19,6 +19,7 @@ from modelwarden_server.query.performance.cube import CubeSources
 from modelwarden_server.query.performance.expected_loss import ExpectedLosses
 from modelwarden_server.query.performance.following import OutcomeFollower, numbers_of_batches
 from modelwarden_server.query.performance.http import PerformanceDoor
+from modelwarden_server.query.performance.naming import nameable
 from modelwarden_server.query.performance.series import PerformanceCollector
 from modelwarden_server.query.performance.sums import Sums
 from modelwarden_server.query.performance.wanted import WantedOutcomes
@@ -116,9 +117,18 @@ class PerformanceRoom:
         sums = self.sums()
         if sums is None:
             return None
-        settings = self._cell.settings.current.monitoring
-        closed = self._near.closed(HISTORY + 1) if self._cell.identity.is_batch else None
-        return self._watch.report(Watched(sums, settings, closed, self._near.expected, self._doubt()))
+        return self._watch.report(self._watched(sums))
+
+    def _watched(self, sums: Sums) -> Watched:
+        identity = self._cell.identity
+        return Watched(
+            sums,
+            self._cell.settings.current.monitoring,
+            closed=self._near.closed(HISTORY + 1) if identity.is_batch else None,
+            expected=self._near.expected,
+            doubt=self._doubt(),
+            nameable=frozenset(a.name for a in identity.attributes if nameable(a)),
+        )
 
     def _doubt(self) -> str | None:
         """Why estimates of the newest window are not to be believed, by what its rows are like."""

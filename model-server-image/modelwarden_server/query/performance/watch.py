@@ -32,6 +32,7 @@ from modelwarden_server.analysis.performance.verdict import (
 )
 from modelwarden_server.analysis.performance.worse import Compared, compared
 from modelwarden_server.query.performance.expected_loss import ExpectedLosses
+from modelwarden_server.query.performance.populations import Population
 from modelwarden_server.query.performance.sums import EPOCH, Sums
 from modelwarden_server.query.windows import HISTORY, Place, windows_of_time
 from modelwarden_server.store.batches import Batch
@@ -45,7 +46,8 @@ MAX_POPULATIONS = 50
 @dataclass(frozen=True, eq=False)
 class Watched:
     """What a verdict is made of. `closed` are a batch model's closed batches, the one closed last first;
-    `doubt` says why estimates of the newest window are not to be believed, None if they are.
+    `doubt` says why estimates of the newest window are not to be believed, None if they are. `nameable` are
+    the attributes whose groups may be named: of others the names are values of rows.
     """
 
     sums: Sums
@@ -53,6 +55,7 @@ class Watched:
     closed: Sequence[Batch] | None = None
     expected: ExpectedLosses | None = None
     doubt: str | None = None
+    nameable: frozenset[str] = frozenset()
 
     def places(self) -> list[Place]:
         """The windows, newest first."""
@@ -144,11 +147,11 @@ def reported(watched: Watched) -> PerformanceReport | None:
         provisional=not shown.settled,
         metrics=_metrics(sums, shown, labels.verdict or judge.by_labels(shown.totals)),
         estimated=None if estimate is None else estimate.report,
-        populations=_populations(sums, labels.verdict),
+        populations=_populations(watched, labels.verdict),
         worse=worse,
         by=by,
         judged=labels.judged if by != "estimate" or estimate is None else estimate.judged,
-        reason=_reason(sums, labels, estimate, shown),
+        reason=_reason(watched, labels, estimate, shown),
     )
 
 
@@ -276,10 +279,11 @@ def _finite(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) else None
 
 
-def _populations(sums: Sums, verdict: LabelVerdict | None) -> tuple[PopulationPerformance, ...]:
+def _populations(watched: Watched, verdict: LabelVerdict | None) -> tuple[PopulationPerformance, ...]:
     """Segments, and the groups that do worse; those that do worse first."""
     if verdict is None:
         return ()
+    sums = watched.sums
     chosen = [
         (place, one)
         for place, one in verdict.groups.items()
@@ -289,7 +293,7 @@ def _populations(sums: Sums, verdict: LabelVerdict | None) -> tuple[PopulationPe
     return tuple(
         PopulationPerformance(
             attribute=sums.all[place].attribute,
-            group=sums.all[place].group,
+            group=_group_name(watched, sums.all[place]),
             segment=sums.all[place].segment,
             metric=_metric(one),
         )
@@ -297,14 +301,17 @@ def _populations(sums: Sums, verdict: LabelVerdict | None) -> tuple[PopulationPe
     )
 
 
-def _reason(sums: Sums, labels: _Labels, estimate: _Estimate | None, shown: _Window) -> str:
+def _group_name(watched: Watched, who: Population) -> str | None:
+    return who.group if who.attribute in watched.nameable else None
+
+
+def _reason(watched: Watched, labels: _Labels, estimate: _Estimate | None, shown: _Window) -> str:
     if labels.verdict is not None and (labels.verdict.worse or labels.worse):
         told = next((_sentence(one) for one in labels.verdict.values if one.worse), None)
         if told is None:
             place, one = next((p, g) for p, g in labels.verdict.groups.items() if g.worse)
-            who = sums.all[place]
-            name = f"segment {who.segment}" if who.segment is not None else f"{who.attribute} = {who.group}"
-            told = f"{_sentence(one)}, where {name}"
+            who = watched.sums.all[place]
+            told = f"{_sentence(one)}, {_where(watched, who)}"
         alone = "" if labels.worse else "; in no window before"
         return told + alone
     if estimate is not None and estimate.worse:
@@ -312,11 +319,19 @@ def _reason(sums: Sums, labels: _Labels, estimate: _Estimate | None, shown: _Win
         return f"{_sentence(one)}, estimated without labels"
     if labels.verdict is not None:
         return "no worse than in the reference"
-    if sums.baseline is None or sums.baseline[0] == 0:
+    baseline = watched.sums.baseline
+    if baseline is None or baseline[0] == 0:
         return "there is no reference to compare with"
     if not shown.coverage.labelled:
         return "no inference of these windows has a label yet"
     return "labels are still arriving, or too few for a verdict"
+
+
+def _where(watched: Watched, who: Population) -> str:
+    if who.segment is not None:
+        return f"where segment {who.segment}"
+    group = _group_name(watched, who)
+    return f"in one group of {who.attribute}" if group is None else f"where {who.attribute} = {group}"
 
 
 def _sentence(one: Compared) -> str:
