@@ -17,7 +17,7 @@ from modelwarden_server.analysis.partials import PackedCounts, SparseCounts, mer
 from modelwarden_server.analysis.performance.fixed_point import Scale, joined
 from modelwarden_server.analysis.performance.groups import segment_rules
 from modelwarden_server.analysis.performance.layout import OutcomeSpace
-from modelwarden_server.analysis.performance.outcome import Task
+from modelwarden_server.analysis.performance.outcome import UNKNOWN, Task
 
 EPSILON = (np.finfo(float).eps, 1 - np.finfo(float).eps)
 
@@ -76,6 +76,14 @@ def test_of_two_classes_every_population_counts_what_a_direct_count_does(thresho
         loss = -np.log(np.clip(right, *EPSILON)).sum()
         assert block[1] / 2**24 == pytest.approx(loss, abs=len(known) / 2**25)
         assert block[2] / 2**30 == pytest.approx(((1 - right) ** 2).sum(), abs=len(known) / 2**31)
+
+
+def test_a_label_that_is_neither_class_is_no_label():
+    table = pa.table({"paid": pa.array([1, 0, 7, -1, None])})
+    known = space(BINARY).definition.outcome.labels(table)
+    assert known.tolist() == [0, 1, UNKNOWN, UNKNOWN, UNKNOWN]
+    texts = pa.table({"paid": pa.array(["1", "0", "7", "-1", None])})
+    assert space(BINARY).definition.outcome.labels(texts).tolist() == known.tolist()
 
 
 def test_of_several_classes_the_confusion_and_each_class_against_the_rest_are_counted():

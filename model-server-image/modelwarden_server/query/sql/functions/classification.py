@@ -130,7 +130,8 @@ def _truth(arguments: Arguments, prediction: str) -> Expression:
     if truth.kind is Kind.TEXT:
         known = f"CASE lower({truth.sql}) WHEN '1' THEN true WHEN 'true' THEN true"
         return combined(f"({known} WHEN '0' THEN false WHEN 'false' THEN false END)", Kind.BOOLEAN, truth)
-    return combined(f"({number_of(truth)} = 1)", Kind.BOOLEAN, truth)
+    # As with texts: a number that is neither names no class.
+    return combined(f"(CASE {number_of(truth)} WHEN 1 THEN true WHEN 0 THEN false END)", Kind.BOOLEAN, truth)
 
 
 def _counts(judged: Callable[[Arguments], _Judged]) -> Callable[[Arguments], Expression]:
