@@ -61,7 +61,7 @@ def anomaly_line(by_month: Mapping[str, Answer]) -> str:
     expected = next(iter(by_month.values()))["expected_rate"]
     raised = {month: one for month, one in by_month.items() if one["raised"]}
     calm = [one["rate"] for month, one in by_month.items() if month not in raised]
-    told = f"Unlike the people it knows: {expected:.1%} of people are to be expected"
+    told = f"Unlike the people it knows (as one in a hundred of them is): {expected:.1%} are to be expected"
     if not raised:
         return f"{told}; at most {max(calm):.1%} were in any month."
     worst = sorted(raised, key=lambda month: -raised[month]["rate"])[:MOST_NAMED]
