@@ -94,7 +94,7 @@ def test_several_labels_have_rates_each(tmp_path, engine):
     assert window["metrics"]["recall[p1]"]["value"] == pytest.approx(recall)
     for parameters, why in [
         ({"class": "q"}, "class: must be one of"),
-        ({"attribute": "x"}, "not counted by group"),
+        ({"attribute": "x"}, "only sums tell these"),
     ]:
         with pytest.raises(QueryError, match=why):
             asked(rooms, **parameters)

@@ -8,7 +8,7 @@ from outcome_kinds import CLASSES, NUMBER, people, space
 from modelwarden.resources.attributes import OutputType
 from modelwarden_server.analysis.partials import merge, total
 from modelwarden_server.analysis.performance.fixed_point import Scale
-from modelwarden_server.analysis.performance.verdict import PerformanceJudge
+from modelwarden_server.analysis.performance.verdict import NOT_ESTIMATED, PerformanceJudge
 
 
 def totals(outcomes, data):
@@ -48,7 +48,45 @@ def test_several_classes_are_judged_by_accuracy_and_recall(right, worse):
     verdict = judge.by_labels(totals(outcomes, classes(2, 1000, right)))
     assert [v.value.metric for v in verdict.values] == ["accuracy", "recall"]
     assert (verdict.judged, verdict.worse) == (True, worse)
-    assert "two classes" in judge.by_estimate(totals(outcomes, classes(3, 1000, 0.9))).withheld
+
+
+def sure(seed: int, n: int, spread: float):
+    """Classes whose predictions are right the more often the higher their score is, but not as often as it
+    says; a smaller spread of inputs has the model less sure.
+    """
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet([spread] * 3, n)
+    data = classes(seed, n, 1.0) | {f"p{c}": scores[:, i] for i, c in enumerate("abc")}
+    right = rng.random(n) < 0.2 + 0.6 * scores.max(axis=1)
+    true = np.where(right, scores.argmax(axis=1), (scores.argmax(axis=1) + 1) % 3)
+    return data | {"kind": np.array(list("abc"))[true]}
+
+
+def test_the_accuracy_of_several_classes_is_estimated_by_the_predicted_class_s_score():
+    outcomes = space(CLASSES)
+    judge = PerformanceJudge(outcomes, totals(outcomes, sure(1, 6000, 1.0)), 0.5, 200)
+    within = 0
+    for seed in range(2, 22):
+        window = totals(outcomes, sure(seed, 800, 2.5))
+        (said,) = judge.by_estimate(window).values
+        real = judge.by_labels(window).values[0].value.value
+        within += said.lower <= real <= said.upper
+        assert (said.metric, said.n, judge.missed(window)) == ("accuracy", 800, False)
+    assert within >= 17
+    assert judge.by_estimate(totals(outcomes, sure(30, 4000, 6.0))).worse, "less sure: fewer are right"
+    assert not judge.by_estimate(totals(outcomes, sure(31, 4000, 1.0))).worse
+
+
+def test_estimates_of_several_classes_are_withheld_where_they_cannot_be_trusted():
+    outcomes = space(CLASSES)
+    unsure = totals(outcomes, sure(1, 3000, 60.0))
+    withheld = PerformanceJudge(outcomes, unsure, 0.5, 200).by_estimate(totals(outcomes, sure(2, 500, 0.3)))
+    assert "scores that the reference does not have" in withheld.withheld
+    few = PerformanceJudge(outcomes, totals(outcomes, sure(1, 300, 1.0)), 0.5, 200)
+    assert few.by_estimate(unsure).withheld.startswith("the reference has 300 labelled rows")
+    numbered = space(NUMBER, OutputType.REGRESSION, scale=Scale.of(-4, 4, 0))
+    other = PerformanceJudge(numbered, totals(numbered, numbers(1, 500, 0.5)), 0.5, 200)
+    assert other.by_estimate(other.baseline).withheld == NOT_ESTIMATED
 
 
 @pytest.mark.parametrize(("error", "worse"), [(0.5, False), (0.65, True)])

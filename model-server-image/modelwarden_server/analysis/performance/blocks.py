@@ -6,7 +6,7 @@ A row by itself adds entries when it comes; with its label it adds others when t
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -61,11 +61,11 @@ class Block(Protocol):
         """Words that a prediction is packed into."""
         ...
 
-    def packed(self, scores: Floats) -> Words:
+    def packed(self, scores: npt.NDArray[Any]) -> Words:
         """Predictions as words."""
         ...
 
-    def entries_of(self, packed: Words, labels: Floats | None) -> Iterator[Entry]:
+    def entries_of(self, packed: Words, labels: npt.NDArray[Any] | None) -> Iterator[Entry]:
         """What rows add by themselves (`labels` None), or with their labels."""
         ...
 
@@ -156,7 +156,8 @@ class BinaryBlock:
 @dataclass(frozen=True)
 class MulticlassBlock:
     """Of several classes: rows by predicted class, the confusion, sums; and if `binned` (everybody, up to
-    MAX_BINNED classes) of each class against the rest what BinaryBlock has by bin.
+    MAX_BINNED classes) of each class against the rest what BinaryBlock has by bin, and by bin of the
+    predicted class's score whether the prediction was right.
     """
 
     classes: int
@@ -181,11 +182,11 @@ class MulticlassBlock:
 
     @property
     def size(self) -> int:
-        return self._cubes + (3 * BINS * self.classes if self._bins else 0)
+        return self._cubes + (3 * BINS * (self.classes + 1) if self._bins else 0)
 
     @property
     def entries(self) -> int:
-        return 3 + (self.classes if self._bins else 0)
+        return 3 + (self.classes + 1 if self._bins else 0)
 
     @property
     def row_words(self) -> int:
@@ -203,6 +204,7 @@ class MulticlassBlock:
             yield from self._ones(np.flatnonzero(predicted >= 0), lambda rows: _SUMS + predicted[rows])
             if self._bins:
                 yield from self._of_bins(scores, None)
+                yield from self._of_confidence(predicted, scores, None)
             return
         rows = np.flatnonzero((predicted >= 0) & (labels >= 0))
         true = labels.astype(np.int64)
@@ -211,6 +213,7 @@ class MulticlassBlock:
             yield from self._losses(rows, np.stack([probability_of(slot) for slot in scores], axis=1), true)
         if self._bins:
             yield from self._of_bins(scores, true)
+            yield from self._of_confidence(predicted, scores, true)
 
     def _ones(self, rows: Integers, codes: "_Codes") -> Iterator[Entry]:
         yield rows, codes(rows), np.ones(len(rows), dtype=np.int64)
@@ -224,13 +227,25 @@ class MulticlassBlock:
 
     def _of_bins(self, scores: list[Integers], true: Integers | None) -> Iterator[Entry]:
         for place, slot in enumerate(scores):
-            bins, start = bins_of(slot), self._cubes + 3 * BINS * place
-            if true is None:
-                yield from self._ones(np.flatnonzero(bins >= 0), lambda r, b=bins, s=start: s + b[r])
-                continue
-            rows = np.flatnonzero((bins >= 0) & (true >= 0))
-            negative = (true[rows] != place).astype(np.int64)
-            yield rows, start + (1 + negative) * BINS + bins[rows], np.ones(len(rows), dtype=np.int64)
+            wrong = None if true is None else np.where(true < 0, -1, true != place)
+            yield self._of_class(place, bins_of(slot), wrong)
+
+    def _of_confidence(
+        self, predicted: Integers, scores: list[Integers], true: Integers | None
+    ) -> Iterator[Entry]:
+        greatest = np.stack(scores, axis=1)[np.arange(len(predicted)), np.maximum(predicted, 0)]
+        bins = np.where(predicted < 0, -1, bins_of(greatest))
+        wrong = None if true is None else np.where(true < 0, -1, true != predicted)
+        yield self._of_class(self.classes, bins, wrong)
+
+    def _of_class(self, place: int, bins: Integers, negative: Integers | None) -> Entry:
+        start = self._cubes + 3 * BINS * place
+        if negative is None:
+            rows = np.flatnonzero(bins >= 0)
+            return rows, start + bins[rows], np.ones(len(rows), dtype=np.int64)
+        rows = np.flatnonzero((bins >= 0) & (negative >= 0))
+        codes = start + (1 + negative[rows]) * BINS + bins[rows]
+        return rows, codes, np.ones(len(rows), dtype=np.int64)
 
     def confusion(self, block: Integers) -> Integers:
         """Predicted by true class, (K, K)."""
@@ -242,6 +257,13 @@ class MulticlassBlock:
 
     def counts(self, block: Integers, place: int) -> BinaryCounts | None:
         """One class against the rest; None where scores are not counted."""
+        return self._counts(block, place)
+
+    def confidence(self, block: Integers) -> BinaryCounts | None:
+        """Rows by the score of the predicted class: right ones are the positives."""
+        return self._counts(block, self.classes)
+
+    def _counts(self, block: Integers, place: int) -> BinaryCounts | None:
         if not self._bins:
             return None
         start = self._cubes + 3 * BINS * place

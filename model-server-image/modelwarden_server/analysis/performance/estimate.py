@@ -1,8 +1,12 @@
-"""How well a classifier of two classes does where no label is known: confidence-based (CBPE). Pure.
+"""How well a classifier does where no label is known: confidence-based (CBPE). Pure.
 
 The reference says how often a score is right: P(positive | score), non-decreasing (isotonic regression by
 pooling adjacent violators, Ayer et al. 1955) over groups of neighbouring bins. A window's rows, each positive
 with that probability, give the expected confusion at the threshold, and all metrics of it.
+
+Of several classes only the accuracy is estimated: how often a prediction is right, by the score of the
+predicted class, calibrated in the same way. What a score of one class says of another one, which recall of
+a class would need, no calibration by one score can tell.
 
 The error of an estimate has two parts: labels of the window's rows are drawn (each a Bernoulli variable of
 its own probability), and the probabilities are known from a finite reference (delta method). It is blind to
@@ -98,6 +102,17 @@ def estimated(calibration: Calibration, rows: Integers, threshold_bin: int) -> l
     return found
 
 
+def estimated_accuracy(calibration: Calibration, rows: Integers) -> Value:
+    """Of several classes: the share of right predictions among rows by the predicted class's score, with
+    `calibration` of right ones.
+    """
+    n = int(rows.sum())
+    if n < LEAST_ROWS:
+        return nothing("accuracy", n, f"n={n} < {LEAST_ROWS}")
+    right = np.stack([np.ones(BINS), np.zeros(BINS)])
+    return _Window(calibration, rows.astype(np.float64), 0).mean("accuracy", right, most=1.0)
+
+
 @dataclass(frozen=True, eq=False)
 class _Window:
     calibration: Calibration
@@ -150,14 +165,16 @@ class _Window:
         known = float((slopes**2 * self.calibration.variance).sum())
         return around("auc", plain.value, math.sqrt(plain.error**2 + known), self.n, (0.0, 1.0))
 
-    def mean(self, metric: str, loss: Floats) -> Value:
-        """The mean of a loss, `loss[0]` of a positive row of that bin, `loss[1]` of a negative one."""
+    def mean(self, metric: str, loss: Floats, most: float = math.inf) -> Value:
+        """The mean of a loss (at most `most`), `loss[0]` of a positive row of that bin, `loss[1]` of a
+        negative one.
+        """
         p = self.calibration.by_bin
         value = float((self.rows * (p * loss[0] + (1 - p) * loss[1])).sum()) / self.n
         gap = loss[0] - loss[1]
         drawn = float((self.rows * p * (1 - p) * gap**2).sum()) / self.n**2
         known = float((self._by_block(self.rows * gap) ** 2 * self.calibration.variance).sum()) / self.n**2
-        return around(metric, value, math.sqrt(drawn + known), self.n, (0.0, math.inf))
+        return around(metric, value, math.sqrt(drawn + known), self.n, (0.0, most))
 
 
 _RATES: Final[dict[str, Callable[[Floats, Floats, float, float], Floats]]] = {

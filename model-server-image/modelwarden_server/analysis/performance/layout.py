@@ -26,15 +26,19 @@ from modelwarden_server.analysis.performance.blocks import (
 )
 from modelwarden_server.analysis.performance.fixed_point import Scale
 from modelwarden_server.analysis.performance.groups import MISSING, OTHER, GroupRule, SegmentRule
+from modelwarden_server.analysis.performance.label_block import MultilabelBlock
+from modelwarden_server.analysis.performance.list_blocks import RankedBlock, TokenBlock
 from modelwarden_server.analysis.performance.outcome import Outcome, Task
 from modelwarden_server.analysis.performance.packing import (
     Words,
+    doubles_packed,
+    doubles_unpacked,
     packed_fields,
     unpacked_fields,
     words_of,
 )
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised when codes or packed rows mean something else than before: the sums are then made anew."""
 _GROUP_BITS: Final = 8
 _ENTRIES_AT_ONCE: Final = 300_000
@@ -115,6 +119,12 @@ class OutcomeSpace:
                 return MulticlassBlock(len(definition.outcome.classes), binned=whole)
             case Task.REGRESSION:
                 return RegressionBlock(definition.scale or Scale(20))
+            case Task.MULTILABEL:
+                return MultilabelBlock(len(definition.outcome.classes))
+            case Task.RANKED_LIST:
+                return RankedBlock()
+            case Task.TOKEN_SEQUENCE:
+                return TokenBlock()
 
     @cached_property
     def populations(self) -> tuple[tuple[str | None, int, str | None], ...]:
@@ -188,22 +198,31 @@ class OutcomeSpace:
         fields += [inside.get(str(segment), nobody) for segment in after["segments"]]
         return np.concatenate([scores, packed_fields(fields, self._widths, len(rows))], axis=1)
 
-    def labels(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[np.float64]:
+    def labels(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[Any]:
         """The labels of these rows (see Outcome.labels)."""
         return self.definition.outcome.labels(rows)
+
+    def labels_packed(self, labels: npt.NDArray[Any]) -> Words:
+        """What is remembered of labels, shape (n, label_words of the outcome)."""
+        return doubles_packed(labels) if labels.ndim == 1 else labels
+
+    def labels_unpacked(self, words: Words) -> npt.NDArray[Any]:
+        """The labels again."""
+        plain = self.definition.outcome.task in (Task.BINARY, Task.MULTICLASS, Task.REGRESSION)
+        return doubles_unpacked(words) if plain else words
 
     def fold_rows(self, slices: Integers, packed: Words) -> SparseCounts:
         """The partial of rows by themselves."""
         return self._folded(slices, packed, None, 1)
 
     def fold_labels(
-        self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64], sign: int = 1
+        self, slices: Integers, packed: Words, labels: npt.NDArray[Any], sign: int = 1
     ) -> SparseCounts:
         """The partial of labels at their rows. With sign -1: what labels that are replaced had added."""
         return self._folded(slices, packed, labels, sign)
 
     def _folded(
-        self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64] | None, sign: int
+        self, slices: Integers, packed: Words, labels: npt.NDArray[Any] | None, sign: int
     ) -> SparseCounts:
         keys, values = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
         blocks = 1 + len(self.definition.groups) + len(self.definition.segments)
@@ -217,7 +236,7 @@ class OutcomeSpace:
             return SparseCounts(keys[1], values[1])
         return sum_by_key(np.concatenate(keys), np.concatenate(values))
 
-    def _piece(self, slices: Integers, packed: Words, labels: npt.NDArray[np.float64] | None) -> SparseCounts:
+    def _piece(self, slices: Integers, packed: Words, labels: npt.NDArray[Any] | None) -> SparseCounts:
         scores, who = packed[:, : self.everybody.row_words], packed[:, self.everybody.row_words :]
         keys, values = [], []
         whole = list(self.everybody.entries_of(scores, labels))

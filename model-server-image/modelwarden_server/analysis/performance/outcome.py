@@ -5,6 +5,7 @@ belongs to which prediction. Pure; must not know settings or tables.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +14,24 @@ import pyarrow as pa
 from modelwarden.resources.attributes import OutputType, Stage, ValueType
 from modelwarden.resources.resolved import ResolvedAttribute
 from modelwarden_server.analysis.cells import as_floats, category_text
+from modelwarden_server.analysis.performance.list_columns import (
+    MAX_RELEVANT,
+    lengths_of,
+    likelihoods,
+    ranked_words,
+    relevant_words,
+)
+from modelwarden_server.analysis.performance.packing import MAX_BINNED, packed_fields, words_of
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
 UNKNOWN = -1
 """The class of a row without a label, or with one that names no class of the model, or several."""
 _NUMBERS = (ValueType.FLOAT, ValueType.INTEGER)
+_TOKENS = (ValueType.TOKEN_LIKELIHOODS, ValueType.TOKENS)
+LABEL_BITS = 2
+"""Of several labels, the bits of each: 0 if it is not known, else one of these."""
+POSITIVE, NEGATIVE = 1, 2
 
 
 class Task(StrEnum):
@@ -27,6 +40,9 @@ class Task(StrEnum):
     BINARY = "binary"
     MULTICLASS = "multiclass"
     REGRESSION = "regression"
+    MULTILABEL = "multilabel"
+    RANKED_LIST = "ranked_list"
+    TOKEN_SEQUENCE = "token_sequence"  # noqa: S105 - a kind of answer
 
 
 @dataclass(frozen=True)
@@ -55,22 +71,48 @@ class Outcome:
         """The columns of labels, each once."""
         return tuple(dict.fromkeys(truth.column for truth in self.truths))
 
-    def scores(self, rows: pa.RecordBatch | pa.Table) -> Floats:
-        """The predicted numbers, shape (n, predictions); NaN where there is none."""
+    @property
+    def label_words(self) -> int:
+        """Words that a label is remembered by."""
+        match self.task:
+            case Task.RANKED_LIST:
+                return MAX_RELEVANT // 2 + 1
+            case Task.MULTILABEL:
+                return words_of((LABEL_BITS,) * len(self.truths))
+            case Task.TOKEN_SEQUENCE:
+                return 0
+        return 1
+
+    def scores(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[Any]:
+        """The predicted numbers, shape (n, predictions); NaN where there is none. Of lists what
+        `list_columns` tells of them.
+        """
+        if self.task is Task.RANKED_LIST:
+            return ranked_words(rows.column(self.predictions[0]))
+        if self.task is Task.TOKEN_SEQUENCE:
+            return _of_tokens(rows.column(self.predictions[0]))
         columns = []
         for name in self.predictions:
             numbers, null = as_floats(rows.column(name))
             columns.append(np.where(null, np.nan, numbers))
         return np.stack(columns, axis=1)
 
-    def labels(self, rows: pa.RecordBatch | pa.Table) -> Floats:
+    def labels(self, rows: pa.RecordBatch | pa.Table) -> npt.NDArray[Any]:
         """The label of each row: of a classifier the place of the true class (of two classes 0 is the
-        positive one), UNKNOWN without; of a regression the number, NaN without. Shape (n,).
+        positive one), UNKNOWN without; of a regression the number, NaN without. Shape (n,). Of several labels
+        and of ranked lists words, shape (n, label_words).
         """
+        if self.task is Task.RANKED_LIST:
+            return relevant_words(rows.column(self.truths[0].column))
+        if self.task is Task.TOKEN_SEQUENCE:
+            return np.empty((rows.num_rows, 0), dtype=np.uint64)
         if self.task is Task.REGRESSION:
             numbers, null = as_floats(rows.column(self.truths[0].column))
             return np.where(null | ~np.isfinite(numbers), np.nan, numbers)
         true = np.stack([_is_true(rows.column(truth.column), truth.value) for truth in self.truths])
+        if self.task is Task.MULTILABEL:
+            said = [np.where(t < 0, 0, np.where(t == 1, POSITIVE, NEGATIVE)) for t in true]
+            return packed_fields(said, (LABEL_BITS,) * len(said), rows.num_rows)
         if self.task is Task.BINARY:
             return np.where(true[0] == 1, 0.0, np.where(true[0] == 0, 1.0, UNKNOWN))
         once = (true == 1).sum(axis=0) == 1
@@ -107,6 +149,39 @@ def outcome_of(attributes: Sequence[ResolvedAttribute], output_type: OutputType 
         return None
     names = tuple(truths)
     return Outcome(Task.MULTICLASS, names, tuple(all_known), names)
+
+
+def outcome_of_lists(
+    attributes: Sequence[ResolvedAttribute], output_type: OutputType | None
+) -> Outcome | None:
+    """What is counted of ranked lists, of tokens and of several labels (up to MAX_BINNED); None for other
+    models.
+    """
+    declared = sorted(
+        (a for a in attributes if a.stage is Stage.PREDICTED_VALUE and not a.implicit),
+        key=lambda a: a.position,
+    )
+    if output_type is OutputType.TOKEN_SEQUENCE:
+        chosen = [a for kind in _TOKENS for a in declared if a.value_type is kind]
+        return Outcome(Task.TOKEN_SEQUENCE, (chosen[0].name,), ()) if chosen else None
+    if output_type not in (OutputType.RANKED_LIST, OutputType.MULTILABEL):
+        return None
+    truths = [_truth_of(a, attributes) for a in declared]
+    known = tuple(truth for truth in truths if truth is not None)
+    if not known or len(known) < len(declared):
+        return None
+    if output_type is OutputType.RANKED_LIST:
+        one = len(declared) == 1 and declared[0].value_type is ValueType.RANKED_LIST
+        return Outcome(Task.RANKED_LIST, (declared[0].name,), known) if one else None
+    if len(declared) > MAX_BINNED:
+        return None
+    names = tuple(a.name for a in declared)
+    return Outcome(Task.MULTILABEL, names, known, names)
+
+
+def _of_tokens(column: pa.Array | pa.ChunkedArray) -> Floats:
+    texts = pa.types.is_string(column.type.value_type)
+    return lengths_of(column) if texts else likelihoods(column)
 
 
 def _truth_of(prediction: ResolvedAttribute, attributes: Sequence[ResolvedAttribute]) -> Truth | None:

@@ -70,6 +70,11 @@ def slot_widths(classes: int) -> tuple[int, ...]:
     return (_SLOT,) * (1 + (classes if classes <= MAX_BINNED else 0))
 
 
+def slot_width() -> int:
+    """The bits of one field."""
+    return _SLOT
+
+
 def slots(scores: Floats) -> list[Integers]:
     """The fields of predictions, scores of shape (n, classes). Of equal scores the first class is predicted;
     none where a score is missing.
@@ -78,12 +83,16 @@ def slots(scores: Floats) -> list[Integers]:
     predicted = np.where(known, np.argmax(np.where(known[:, None], scores, 0.0), axis=1), _NO_SCORE)
     found: list[Integers] = [predicted.astype(np.int64)]
     if scores.shape[1] <= MAX_BINNED:
-        for column in scores.T:
-            bins = score_bins(column).astype(np.int64)
-            part = np.clip(np.floor((column * 1000.0 - bins) * _PARTS), 0, _PARTS - 1)
-            slot = bins * _PARTS + np.where(np.isnan(part), 0, part).astype(np.int64)
-            found.append(np.where(bins < 0, _NO_SCORE, slot))
+        found += [score_slots(column) for column in scores.T]
     return found
+
+
+def score_slots(scores: Floats) -> Integers:
+    """The field of each score of one class."""
+    bins = score_bins(scores).astype(np.int64)
+    part = np.clip(np.floor((scores * 1000.0 - bins) * _PARTS), 0, _PARTS - 1)
+    slot = bins * _PARTS + np.where(np.isnan(part), 0, part).astype(np.int64)
+    return np.where(bins < 0, _NO_SCORE, slot)
 
 
 def predicted_of(slot: Integers) -> Integers:

@@ -14,12 +14,13 @@ from typing import Final
 import numpy as np
 
 from modelwarden_server.analysis.partials import Integers
-from modelwarden_server.analysis.performance.blocks import BinaryBlock
+from modelwarden_server.analysis.performance.blocks import BinaryBlock, MulticlassBlock
 from modelwarden_server.analysis.performance.estimate import (
     MOST_OUTSIDE,
     Calibration,
     calibrated,
     estimated,
+    estimated_accuracy,
 )
 from modelwarden_server.analysis.performance.intervals import Value, Z
 from modelwarden_server.analysis.performance.layout import OutcomeSpace
@@ -32,13 +33,14 @@ from modelwarden_server.analysis.performance.worse import (
     groups_compared,
     judged_values,
 )
-from modelwarden_server.analysis.score_grid import THRESHOLDS
+from modelwarden_server.analysis.score_grid import THRESHOLDS, BinaryCounts
 
 USUAL: Final = 0.8
 """A window is settled with this share of the usual coverage."""
 COMPLETE: Final = 0.95
 """Or with this share of its rows labelled, whatever is usual."""
 _PLATEAU: Final = 2
+NOT_ESTIMATED: Final = "estimates without labels are of regressions and of models of two to 20 classes"
 LEAST_GROUP: Final = 100
 """Labelled rows that a group needs for a verdict, if the model's own minimum is not lower."""
 
@@ -129,10 +131,10 @@ class PerformanceJudge:
 
     def by_estimate(self, totals: Integers) -> EstimateVerdict:
         """What the window's scores say."""
-        calibration, block = self.calibration, self.space.everybody
-        if isinstance(calibration, str) or not isinstance(block, BinaryBlock):
+        calibration, scores = self.calibration, self._scores(totals)
+        if isinstance(calibration, str) or scores is None:
             return EstimateVerdict(withheld=str(calibration))
-        rows = block.counts(self.space.block_of(0, totals)).rows
+        rows = scores.rows
         if rows.sum() < self.minimum_rows:
             return EstimateVerdict(withheld=f"n={int(rows.sum())} < {self.minimum_rows}")
         outside = calibration.outside(rows)
@@ -140,7 +142,10 @@ class PerformanceJudge:
             return EstimateVerdict(
                 withheld=f"{100 * outside:.0f} % of the rows have scores that the reference does not have"
             )
-        values = estimated(calibration, rows, self.threshold_bin)
+        if isinstance(self.space.everybody, BinaryBlock):
+            values = estimated(calibration, rows, self.threshold_bin)
+        else:
+            values = [estimated_accuracy(calibration, rows)]
         names = [value.metric for value in self._base]
         told = sorted((v for v in values if v.metric in names), key=lambda v: names.index(v.metric))
         return EstimateVerdict(tuple(values), tuple(compared(told, self._base)))
@@ -155,12 +160,21 @@ class PerformanceJudge:
     @cached_property
     def calibration(self) -> Calibration | str:
         """Of the scores on the reference, or why there is none."""
-        block = self.space.everybody
-        if not isinstance(block, BinaryBlock):
-            return "estimates without labels are of models of two classes and of regressions"
         if self.baseline is None:
             return "there is no reference with labels to calibrate scores on"
-        return calibrated(block.counts(self.space.block_of(0, self.baseline)))
+        scores = self._scores(self.baseline)
+        if scores is None:
+            return NOT_ESTIMATED
+        return calibrated(scores)
+
+    def _scores(self, totals: Integers) -> BinaryCounts | None:
+        """Of two classes the score of the positive one, of several that of the predicted one (positives are
+        rows that it is right of); None for other models.
+        """
+        block, counts = self.space.everybody, self.space.block_of(0, totals)
+        if isinstance(block, BinaryBlock):
+            return block.counts(counts)
+        return block.confidence(counts) if isinstance(block, MulticlassBlock) else None
 
     @property
     def threshold_bin(self) -> int:
@@ -191,7 +205,8 @@ class PerformanceJudge:
 
     def _measured(self, place: int, totals: Integers) -> Measured:
         block = self.space.everybody if place == 0 else self.space.part
-        return Measured(block, self.space.block_of(place, totals), self.threshold_bin)
+        classes = self.space.definition.outcome.classes
+        return Measured(block, self.space.block_of(place, totals), self.threshold_bin, classes)
 
 
 def _apart(one: Value, other: Value) -> bool:

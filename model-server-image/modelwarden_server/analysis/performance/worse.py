@@ -3,8 +3,9 @@
 A metric is worse if it is so by more than chance (both sides are samples; a level of LEVEL for all metrics of
 everybody together, Benjamini and Hochberg's rate for the groups) and by more than a floor that is worth
 telling. Of two classes: accuracy, AUC and Brier score, from labels weighted like all rows of their scores
-(`missing_labels`); of several: accuracy and macro recall; of a number: MAE. Groups and segments: accuracy, or
-MAE, against the same group in the reference.
+(`missing_labels`); of several: accuracy and macro recall; of a number: MAE; of several labels at once: their
+mean accuracy and that of each; of ranked lists: nDCG at 10 and MRR. Groups and segments: the first of these,
+against the same group in the reference.
 """
 
 import math
@@ -26,6 +27,10 @@ from modelwarden_server.analysis.performance.classification import MIDDLES, of_a
 from modelwarden_server.analysis.performance.confusion import Confusion
 from modelwarden_server.analysis.performance.estimate import LOWER_IS_BETTER
 from modelwarden_server.analysis.performance.intervals import Value, area, around, nothing, share
+from modelwarden_server.analysis.performance.label_block import MultilabelBlock
+from modelwarden_server.analysis.performance.list_blocks import RankedBlock
+from modelwarden_server.analysis.performance.list_metrics import USUAL_K, ranked_metrics
+from modelwarden_server.analysis.performance.metrics import mean_of_labels
 from modelwarden_server.analysis.performance.missing_labels import MOST_UNKNOWN, weighted
 from modelwarden_server.analysis.performance.regression import ErrorSums, errors
 from modelwarden_server.analysis.significance import discoveries
@@ -33,7 +38,10 @@ from modelwarden_server.analysis.significance import discoveries
 Floats = npt.NDArray[np.float64]
 LEVEL: Final = 0.0003
 GROUP_RATE: Final = 0.0005
-FLOORS: Final[Mapping[str, float]] = {"accuracy": 0.03, "auc": 0.03, "brier": 0.02, "recall": 0.04}
+FLOORS: Final[Mapping[str, float]] = {"accuracy": 0.03, "auc": 0.03, "brier": 0.02, "recall": 0.04} | {
+    "ndcg_at_10": 0.03,
+    "mrr": 0.03,
+}
 """The least change worth telling."""
 RELATIVE_FLOOR: Final = 0.1
 """Of other metrics: this share of the baseline."""
@@ -58,6 +66,7 @@ class Measured:
     block: Block
     counts: Integers
     threshold_bin: int = 0
+    classes: tuple[str, ...] = ()
 
 
 def judged_values(of: Measured, least: int) -> list[Value]:
@@ -76,6 +85,16 @@ def judged_values(of: Measured, least: int) -> list[Value]:
         if sums.n < least:
             return [nothing("mae", sums.n, f"n={sums.n} < {least}")]
         return [v for v in errors(sums) if v.metric == "mae"]
+    if isinstance(of.block, MultilabelBlock):
+        each = [
+            _binary(of.block.one, of.block.block_of(of.counts, at), of.threshold_bin, least)[0]
+            for at in range(of.block.labels)
+        ]
+        told = [v.named(f"{v.metric}[{name}]") for v, name in zip(each, of.classes, strict=True)]
+        return [mean_of_labels(each), *told]
+    if isinstance(of.block, RankedBlock):
+        judged = (f"ndcg_at_{USUAL_K}", "mrr")
+        return [v for v in ranked_metrics(of.block, of.counts, USUAL_K, least) if v.metric in judged]
     return []
 
 
@@ -127,8 +146,9 @@ def difference(value: Value, base: Value | None) -> tuple[float | None, float]:
 
 def floor_of(metric: str, base: Value | None) -> float:
     """The least change that is worth telling."""
-    if metric in FLOORS:
-        return FLOORS[metric]
+    known = FLOORS.get(metric.partition("[")[0])  # of one of several labels, that label is named
+    if known is not None:
+        return known
     return RELATIVE_FLOOR * abs(base.value) if base is not None and base.value is not None else math.inf
 
 

@@ -14,7 +14,11 @@ from modelwarden_server.analysis.performance.blocks import BinaryBlock, Block, M
 from modelwarden_server.analysis.performance.classification import calibration
 from modelwarden_server.analysis.performance.groups import group_rules
 from modelwarden_server.analysis.performance.intervals import Value
+from modelwarden_server.analysis.performance.label_block import MultilabelBlock
 from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
+from modelwarden_server.analysis.performance.list_blocks import RankedBlock
+from modelwarden_server.analysis.performance.list_columns import MAX_PLACES
+from modelwarden_server.analysis.performance.list_metrics import late_rank, ranked_metrics
 from modelwarden_server.analysis.performance.metrics import labelled_of, metrics_of, metrics_of_class
 from modelwarden_server.analysis.performance.outcome import Task
 from modelwarden_server.analysis.performance.verdict import COMPLETE, PerformanceJudge
@@ -57,9 +61,22 @@ class _Piece:
     totals: Integers
 
 
+class LeftToRowsError(Exception):
+    """The sums do not hold the answer, and who asks has another way to it."""
+
+
+def answered_by_sums(asked: Asked) -> Told:
+    """The answer of ranked lists, tokens or several labels. Raises LeftToRowsError if only rows tell it."""
+    asked = replace(asked, question=bounded(asked))
+    _check(asked.question, asked)
+    if not _sums_hold(asked):
+        raise LeftToRowsError
+    return answered(asked)
+
+
 def answered(asked: Asked) -> Told:
     """The answer as plain JSON. Raises QueryError, QueryTooLargeError."""
-    asked = _bounded(asked)
+    asked = replace(asked, question=bounded(asked))
     question, outcome = asked.question, asked.sums.definition.outcome
     _check(question, asked)
     by_sums = _sums_hold(asked)
@@ -71,9 +88,10 @@ def answered(asked: Asked) -> Told:
         "task": outcome.task.value,
         "classes": list(outcome.classes),
         "class": question.class_,
-        "threshold": None if outcome.task is not Task.BINARY else asked.threshold,
+        "threshold": asked.threshold if outcome.task in (Task.BINARY, Task.MULTILABEL) else None,
         "segment": question.segment,
         "attribute": question.attribute,
+        **({"k": question.k} if outcome.task is Task.RANKED_LIST else {}),
         "source": "partials" if by_sums else "rows",
         "query_result": [
             {**piece.name, **_window(asked, space, piece.totals, places, baseline)} for piece in pieces
@@ -81,7 +99,7 @@ def answered(asked: Asked) -> Told:
     }
 
 
-def _bounded(asked: Asked) -> Asked:
+def bounded(asked: Asked) -> PerformanceQuestion:
     """The question with the newest window in the place of no time at all."""
     question = asked.question
     newest = asked.sums.newest()
@@ -93,9 +111,9 @@ def _bounded(asked: Asked) -> Asked:
         or question.filter
         or newest is None
     ):
-        return asked
+        return question
     start = newest - timedelta(seconds=asked.window_seconds)
-    return replace(asked, question=replace(question, start=start, end=newest))
+    return replace(question, start=start, end=newest)
 
 
 def _check(question: PerformanceQuestion, asked: Asked) -> None:
@@ -124,12 +142,12 @@ def _sums_hold(asked: Asked) -> bool:
         return False
     if question.attribute is not None and question.attribute not in {p.attribute for p in sums.all}:
         return False
-    if isinstance(block, BinaryBlock):
+    if isinstance(block, BinaryBlock | MultilabelBlock):
         try:
-            block.cell_of(asked.threshold)
+            (block if isinstance(block, BinaryBlock) else block.one).cell_of(asked.threshold)
         except ValueError:
             return False
-    return True
+    return not isinstance(block, RankedBlock) or question.k <= MAX_PLACES
 
 
 def _by_sums(asked: Asked) -> Iterator[_Piece]:
@@ -237,6 +255,8 @@ def _population(
     base = {} if baseline is None else {
         v.metric: v for v in _values(asked, block, space.block_of(place, baseline))
     }  # fmt: skip
+    if isinstance(block, RankedBlock) and counts[block.TOO_MANY]:
+        raise LeftToRowsError
     found: Told = {
         "rows": rows,
         "labelled": labelled,
@@ -251,11 +271,21 @@ def _values(asked: Asked, block: Block, counts: Integers) -> list[Value]:
     classes, class_ = asked.sums.classes, asked.question.class_
     if class_ is not None and isinstance(block, MulticlassBlock):
         return metrics_of_class(block, counts, classes, classes.index(class_))
+    if class_ is not None and isinstance(block, MultilabelBlock):
+        values = metrics_of(block.one, block.block_of(counts, classes.index(class_)), (), asked.threshold)
+        return [value.named(f"{value.metric}[{class_}]") for value in values]
+    if isinstance(block, RankedBlock):
+        return ranked_metrics(block, counts, asked.question.k)
     return metrics_of(block, counts, classes, asked.threshold)
 
 
 def _details(asked: Asked, block: Block, counts: Integers) -> Told:
-    """The confusion, and of a class with scores the calibration curve."""
+    """The confusion, and of a class with scores the calibration curve; of ranked lists, by how much MRR may
+    be higher.
+    """
+    if isinstance(block, RankedBlock):
+        late = late_rank(block, counts)
+        return {"mrr_at_most_higher": late} if late else {}
     if not isinstance(block, BinaryBlock | MulticlassBlock):
         return {}
     classes = asked.sums.classes
@@ -275,10 +305,9 @@ def _details(asked: Asked, block: Block, counts: Integers) -> Told:
 
 def _estimated(asked: Asked, space: OutcomeSpace, totals: Integers, baseline: Integers | None) -> Told | None:
     judge = PerformanceJudge(space, baseline, asked.threshold, asked.minimum_rows)
-    if asked.sums.definition.outcome.task is not Task.BINARY or asked.question.class_ not in (
-        None,
-        asked.sums.classes[0],
-    ):
+    task, classes = asked.sums.definition.outcome.task, asked.sums.classes
+    of_all = (None, classes[0]) if task is Task.BINARY else (None,)
+    if task not in (Task.BINARY, Task.MULTICLASS) or asked.question.class_ not in of_all:
         return None
     found = judge.by_estimate(totals)
     return {"withheld": found.withheld, "metrics": {v.metric: _told(v, None) for v in found.values}}

@@ -1,5 +1,5 @@
-"""Performance of models whose outcomes are not counted: ranked lists, tokens, several labels at once. Their
-rows are read, by the functions of the query API. Must not know HTTP.
+"""Performance of ranked lists, tokens and several labels where sums do not hold it: a filter, odd times, k
+beyond what is counted. Rows are read, by the functions of the query API. Must not know HTTP.
 
 Of ranked lists precision, recall, MAP and nDCG at k, and MRR; of tokens the mean likelihood of the likeliest
 token, its stability (the mean of each row's standard deviation) and the length of the sequence; of several
@@ -51,7 +51,10 @@ def answered_by_query(asked: RowsAsked) -> Told:
     """The answer as plain JSON. Raises QueryError, QueryTooLargeError, OSError."""
     question, model = asked.question, asked.sources.model
     if question.attribute is not None or question.segment is not None:
-        raise QueryError("attribute, segment: this kind of model is not counted by group: use filter")
+        raise QueryError(
+            "attribute, segment: only sums tell these of such a model, for whole slices and a counted k and"
+            " threshold: ask for those, or use filter"
+        )
     metrics = list(_metrics(asked.output_type, question, model))
     if not metrics:
         raise QueryError("this model has no prediction that a metric could be computed of")
@@ -91,8 +94,8 @@ def _metrics(kind: OutputType, question: PerformanceQuestion, model: QueriedMode
             yield {"function": function, "alias": f"{name}_at_{question.k}", "parameters": {"k": question.k}}
         yield {"function": "meanReciprocalRank", "alias": "mrr"}
     elif kind is OutputType.TOKEN_SEQUENCE:
-        for a in declared:
-            yield from _of_tokens(a.name, a.value_type)
+        named = {kind: a.name for a in reversed(declared) for kind in [a.value_type]}
+        yield from _of_tokens(named)
     else:
         chosen = [a.name for a in declared if question.class_ in (None, a.name)][:_MOST_LABELS]
         if not chosen:
@@ -104,12 +107,16 @@ def _metrics(kind: OutputType, question: PerformanceQuestion, model: QueriedMode
                 yield {"function": function, "alias": f"{name}[{label}]", "parameters": parameters}
 
 
-def _of_tokens(name: str, kind: ValueType) -> Iterator[Item]:
-    if kind is ValueType.TOKEN_LIKELIHOODS:
+def _of_tokens(named: Mapping[ValueType, str]) -> Iterator[Item]:
+    """Of the first attribute with likelihoods; without one, of the first with tokens."""
+    likelihoods, tokens = named.get(ValueType.TOKEN_LIKELIHOODS), named.get(ValueType.TOKENS)
+    if likelihoods is not None:
         each = {"mean_likelihood": "arrayAvg", "likelihood_deviation": "arrayStdDev"}
         for alias, function in each.items():
-            yield _mean(alias, function, f"{name}_likelihoods")
-        yield _mean("sequence_length", "arrayLength", f"{name}_likelihoods")
+            yield _mean(alias, function, f"{likelihoods}_likelihoods")
+        yield _mean("sequence_length", "arrayLength", f"{likelihoods}_likelihoods")
+    elif tokens is not None:
+        yield _mean("sequence_length", "arrayLength", tokens)
 
 
 def _mean(alias: str, function: str, of: str) -> Item:

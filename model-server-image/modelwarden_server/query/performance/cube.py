@@ -18,7 +18,6 @@ import pyarrow as pa
 from modelwarden_server.analysis.code_space import CodeSpace, slice_of
 from modelwarden_server.analysis.partials import Integers, SparseCounts, merge
 from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
-from modelwarden_server.analysis.performance.packing import doubles_packed, doubles_unpacked
 from modelwarden_server.durable import make_folder, replace_file
 from modelwarden_server.query.batch_names import BatchNames
 from modelwarden_server.query.generation import Generation
@@ -58,7 +57,6 @@ class OutcomeCounting:
     space: OutcomeSpace
     at: Places
     counts_rows: bool = True
-    label_words: int = 1
 
     @property
     def row_columns(self) -> Sequence[str]:
@@ -69,6 +67,11 @@ class OutcomeCounting:
     def row_words(self) -> int:
         """See Counting."""
         return self.space.row_words
+
+    @property
+    def label_words(self) -> int:
+        """See Counting."""
+        return self.space.definition.outcome.label_words
 
     @property
     def label_columns(self) -> Sequence[str]:
@@ -85,7 +88,7 @@ class OutcomeCounting:
 
     def labels(self, batch: pa.RecordBatch) -> Words:
         """See Counting."""
-        return doubles_packed(self.space.labels(batch))
+        return self.space.labels_packed(self.space.labels(batch))
 
     def arrived(self, slices: Integers, rows: Words) -> SparseCounts:
         """See Counting."""
@@ -93,7 +96,7 @@ class OutcomeCounting:
 
     def counted(self, slices: Integers, rows: Words, labels: Words, sign: int) -> SparseCounts:
         """See Counting."""
-        return self.space.fold_labels(slices, rows, doubles_unpacked(labels), sign)
+        return self.space.fold_labels(slices, rows, self.space.labels_unpacked(labels), sign)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,15 @@ from starlette.routing import Route
 from modelwarden.resources.cell import CellIdentity, CellSettings
 from modelwarden_server.query.drift_answer import Sources
 from modelwarden_server.query.http import QueryDoor
-from modelwarden_server.query.performance.answer import Asked, answered
+from modelwarden_server.query.performance.answer import (
+    Asked,
+    LeftToRowsError,
+    answered,
+    answered_by_sums,
+    bounded,
+)
 from modelwarden_server.query.performance.by_query import KINDS, RowsAsked, answered_by_query
-from modelwarden_server.query.performance.question import parse_question
+from modelwarden_server.query.performance.question import PerformanceQuestion, parse_question
 from modelwarden_server.query.performance.sums import Sums
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline
@@ -51,10 +57,10 @@ class PerformanceDoor:
 
     def _performance(self, request: Request, _body: bytes, deadline: Deadline) -> bytes:
         question = parse_question(dict(request.query_params))
-        if self.identity.output_type in KINDS:
-            rows = RowsAsked(question, self.identity.output_type, self.rows(), deadline, self.queries.engine)
-            return msgspec.json.encode(answered_by_query(rows))
+        rows_tell = self.identity.output_type in KINDS
         if not self.counted():
+            if rows_tell:
+                return self._by_rows(question, deadline)
             raise QueryError(_NOT_COUNTED)
         sources, sums = self.sources(), self.sums(SECONDS)
         if sums is None:
@@ -69,4 +75,16 @@ class PerformanceDoor:
             monitoring.minimum_rows,
             deadline,
         )
-        return msgspec.json.encode(answered(asked))
+        if not rows_tell:
+            return msgspec.json.encode(answered(asked))
+        try:
+            return msgspec.json.encode(answered_by_sums(asked))
+        except LeftToRowsError:
+            return self._by_rows(bounded(asked), deadline)
+
+    def _by_rows(self, question: PerformanceQuestion, deadline: Deadline) -> bytes:
+        kind = self.identity.output_type
+        assert kind is not None
+        return msgspec.json.encode(
+            answered_by_query(RowsAsked(question, kind, self.rows(), deadline, self.queries.engine))
+        )

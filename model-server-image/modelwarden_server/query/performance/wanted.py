@@ -13,7 +13,7 @@ from modelwarden_server.analysis.cells import CategoryCells
 from modelwarden_server.analysis.performance.fixed_point import Scale
 from modelwarden_server.analysis.performance.groups import group_rules, segment_rules
 from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
-from modelwarden_server.analysis.performance.outcome import Task, outcome_of
+from modelwarden_server.analysis.performance.outcome import Task, outcome_of, outcome_of_lists
 from modelwarden_server.analysis.profile import ReferenceProfile
 
 MAX_CODES: Final = 2_000_000
@@ -43,7 +43,8 @@ class WantedOutcomes:
     _made: tuple[object, Definition | None] | None = None
 
     def __post_init__(self) -> None:
-        self.outcome = outcome_of(self.identity.attributes, self.identity.output_type)
+        known = (self.identity.attributes, self.identity.output_type)
+        self.outcome = outcome_of(*known) or outcome_of_lists(*known)
 
     def definition(self) -> Definition | None:
         """What is to be counted; None for nothing. Raises what `load` raises."""

@@ -23,6 +23,7 @@ from modelwarden.resources.report import (
 from modelwarden_server.analysis.partials import SLICE_SECONDS, Integers
 from modelwarden_server.analysis.performance.intervals import Value, around
 from modelwarden_server.analysis.performance.metrics import metrics_of
+from modelwarden_server.analysis.performance.outcome import Task
 from modelwarden_server.analysis.performance.verdict import (
     Coverage,
     EstimateVerdict,
@@ -319,6 +320,8 @@ def _reason(watched: Watched, labels: _Labels, estimate: _Estimate | None, shown
         return f"{_sentence(one)}, estimated without labels"
     if labels.verdict is not None:
         return "no worse than in the reference"
+    if watched.sums.outcome.task is Task.TOKEN_SEQUENCE:
+        return "tokens have no labels: what is told is not judged"
     baseline = watched.sums.baseline
     if baseline is None or baseline[0] == 0:
         return "there is no reference to compare with"

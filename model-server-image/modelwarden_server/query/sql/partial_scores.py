@@ -67,7 +67,7 @@ def score_by_sums(
     if span is None or period is None:
         return None
     sums = scored()
-    if sums is None:
+    if sums is None or not isinstance(sums.block, BinaryBlock | RegressionBlock):
         return None
     time_name, interval = period
     items = [item for item in query.select if item.name != time_name]

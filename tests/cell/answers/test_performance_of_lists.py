@@ -1,0 +1,157 @@
+"""Ranked lists, tokens and several labels, asked of a whole cell in process: sums give what rows give, also
+after late and replaced labels, by group and by day; what sums do not hold is read from rows.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import census_like
+import httpx
+import numpy as np
+import pytest
+from model_stories import attribute, categories
+from query_rooms import until
+
+from modelwarden_server.apps import furnish, store_app
+from modelwarden_server.cell import Cell
+from modelwarden_server.settings import SettingsHolder
+from modelwarden_server.store.writer import Pace
+
+KEY = "k" * 64
+SEX = attribute("sex", "STRING", "PIPELINE_INPUT", 0, monitorForBias=True, **categories("f", "m"))
+OFFERS = [
+    SEX,
+    attribute("offers", "RANKED_LIST", "PREDICTED_VALUE", 0, attributeLink="bought"),
+    attribute("bought", "ARRAY(STRING)", "GROUND_TRUTH", 0, attributeLink="offers"),
+]
+ODDS = [SEX, attribute("odds", "TOKEN_LIKELIHOODS", "PREDICTED_VALUE", 0)]
+TOPICS = [
+    SEX,
+    *(attribute(f"p{n}", "FLOAT", "PREDICTED_VALUE", n, attributeLink=f"y{n}") for n in (0, 1)),
+    *(attribute(f"y{n}", "INTEGER", "GROUND_TRUTH", n, attributeLink=f"p{n}") for n in (0, 1)),
+]
+ITEMS = [f"item {n}" for n in range(25)]
+# True of every row, and no sum knows it.
+BY_ROWS = json.dumps([{"property": "sex", "comparator": "in", "value": ["f", "m"]}])
+MARCH = {"start": "2026-03-01T00:00:00Z", "end": "2026-03-04T00:00:00Z"}
+
+
+class Asked:
+    """A client of one cell."""
+
+    def __init__(self, cell: Cell, http: httpx.AsyncClient) -> None:
+        self._model, self.http = f"/api/v3/models/{cell.identity.model_id}", http
+
+    async def send(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Row n as `i-n`, a hundred a day."""
+        sent = [
+            {"partner_inference_id": f"i-{n}", "inference_timestamp": f"2026-03-0{1 + n // 100}T00:00:00Z",
+             "inference_data": dict(row)}
+            for n, row in enumerate(rows)
+        ]  # fmt: skip
+        told = (await self.http.post(f"{self._model}/inferences", json=sent)).json()
+        assert told["counts"]["success"] == len(rows), told
+
+    async def label(self, labels: Mapping[int, Mapping[str, Any]]) -> None:
+        sent = [
+            {"partner_inference_id": f"i-{n}", "ground_truth_timestamp": "2026-03-20T00:00:00Z",
+             "ground_truth_data": dict(label)}
+            for n, label in labels.items()
+        ]  # fmt: skip
+        told = (await self.http.patch(f"{self._model}/inferences", json=sent)).json()
+        assert told["counts"]["success"] == len(labels), told
+
+    async def ask(self, **parameters: str) -> dict[str, Any]:
+        found = await self.http.get(f"{self._model}/performance", params=parameters)
+        assert found.status_code == 200, found.text
+        return found.json()
+
+    async def both(self, **parameters: str) -> list[dict[str, Any]]:
+        """The windows by sums; rows say the same."""
+        by_sums = await self.ask(**parameters)
+        by_rows = await self.ask(**parameters, filter=BY_ROWS)
+        assert (by_sums["source"], by_rows["source"]) == ("partials", "rows")
+        assert len(by_sums["query_result"]) == len(by_rows["query_result"])
+        for one, other in zip(by_sums["query_result"], by_rows["query_result"], strict=True):
+            assert (one["start"], one["rows"]) == (other["start"], other["rows"])
+            assert one["labelled"] == (other["labelled"] or 0)
+            for name, metric in other["metrics"].items():
+                # Scores within one bin of the grid are a tie to the sums.
+                bound = 0.01 if name.startswith("auc") else 1e-6
+                assert one["metrics"][name]["value"] == pytest.approx(metric["value"], abs=bound), name
+        return by_sums["query_result"]
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, attributes: list[dict], **spec: Any) -> AsyncIterator[Asked]:
+    settings = SettingsHolder(census_like.settings(), KEY)
+    cell = Cell(census_like.identity(attributes, **spec), settings, folder, Pace(rows=10**6, seconds=300))
+    furnish(cell)
+    transport = httpx.ASGITransport(store_app(cell), raise_app_exceptions=False)
+    headers = {"Authorization": KEY}
+    async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as http:
+        cell.start()
+        await asyncio.to_thread(until, lambda: cell.unready() is None)
+        yield Asked(cell, http)
+        cell.drain()
+        assert await asyncio.to_thread(cell.close, 20)
+
+
+async def test_ranked_lists(tmp_path):
+    rng = np.random.default_rng(1)
+    async with serving(tmp_path, OFFERS, outputType="RANKED_LIST") as cell:
+        await cell.label({n: {"bought": ["item 3"]} for n in range(50)})  # before their inferences
+        rows = [
+            {"sex": "fm"[n % 2], "offers": [{"item_id": i} for i in rng.permutation(ITEMS)[:12]]}
+            for n in range(300)
+        ]
+        await cell.send(rows)
+        bought = {n: {"bought": list(rng.choice(ITEMS, rng.integers(0, 6)))} for n in range(30, 240)}
+        await cell.label(bought)  # some of them for the second time
+        (window,) = await cell.both(**MARCH, k="5")
+        assert (window["rows"], window["labelled"], window["provisional"]) == (300, 240, True)
+        days = await cell.both(**MARCH, k="20", rollup="day")
+        assert [day["rows"] for day in days] == [100, 100, 100]
+        (women,) = (await cell.ask(**MARCH, attribute="sex"))["query_result"][0]["groups"][:1]
+        (same,) = (await cell.ask(**MARCH, filter=BY_ROWS.replace(', "m"', "")))["query_result"]
+        assert women["group"] == "f"
+        mine, theirs = (w["metrics"]["ndcg_at_10"]["value"] for w in (women, same))
+        assert mine == pytest.approx(theirs, abs=1e-6)
+        assert (await cell.ask(**MARCH, k="21"))["source"] == "rows"
+        await cell.label({250: {"bought": [f"other {n}" for n in range(31)]}})
+        assert (await cell.ask(**MARCH))["source"] == "rows", "more items than are remembered"
+        assert (await cell.ask(**(MARCH | {"end": "2026-03-02T00:00:00Z"})))["source"] == "partials"
+
+
+async def test_tokens(tmp_path):
+    rng = np.random.default_rng(2)
+    async with serving(tmp_path, ODDS, outputType="TOKEN_SEQUENCE", inputType="NLP") as cell:
+        odds = rng.uniform(0.5, 1, (300, 6))
+        steps = [[{"a": p, "b": 1 - p} for p in row[: 2 + n % 4]] for n, row in enumerate(odds)]
+        await cell.send([{"sex": "f", "odds": row} for row in steps])
+        (window,) = await cell.both(**MARCH)
+        length = window["metrics"]["sequence_length"]
+        assert length["lower"] < length["value"] < length["upper"]
+        assert len(await cell.both(**MARCH, rollup="day")) == 3
+        told = (await cell.http.get("/status")).json()["performance"]
+        assert (told["worse"], told["reason"]) == (False, "tokens have no labels: what is told is not judged")
+
+
+async def test_several_labels(tmp_path):
+    rng = np.random.default_rng(3)
+    async with serving(tmp_path, TOPICS, outputType="MULTILABEL") as cell:
+        scores = rng.random((300, 2))
+        await cell.send([{"sex": "f", "p0": float(a), "p1": float(b)} for a, b in scores])
+        for turned in (True, False):  # first the wrong ones
+            true = rng.random((200, 2)) < (1 - scores[:200] if turned else scores[:200])
+            await cell.label({n: {"y0": int(a), "y1": int(b)} for n, (a, b) in enumerate(true)})
+        (window,) = await cell.both(**MARCH, threshold="0.3")
+        each = [window["metrics"][f"accuracy[p{n}]"]["value"] for n in (0, 1)]
+        assert window["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(each))
+        (one,) = await cell.both(**MARCH, **{"class": "p1"})
+        assert {name.partition("[")[2] for name in one["metrics"]} == {"p1]"}
+        assert (await cell.ask(**MARCH, threshold="0.12345"))["source"] == "rows"
