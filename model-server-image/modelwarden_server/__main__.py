@@ -24,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(given[1:], os.environ)
     if command == "local":
+        from modelwarden_server.heap import return_memory_early
+
+        return_memory_early()
         from modelwarden_server.local import main as local
 
         return local(given[1:])

@@ -8,10 +8,11 @@ score.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -129,7 +130,7 @@ class AnomalyQuestions:
         scorer, space, installed = found
         complete = scorer.reach(5.0)
         if span.batch is None and span.start is None and span.end is None:
-            span = _newest(scorer, settings, span.worst)
+            span = _newest(scorer, settings, span)
         slices = span.slices
         if span.batch is not None:
             counts, source = space.told(scorer.counts.batch(span.batch)), "partials"
@@ -204,12 +205,13 @@ class AnomalyQuestions:
         )
 
 
-def _newest(scorer: RowScorer, settings: MonitoringSettings, worst: int) -> Span:
+def _newest(scorer: RowScorer, settings: MonitoringSettings, span: Span) -> Span:
+    """The newest window that has scores; the span as it is while there are none."""
     newest = scorer.counts.newest_slice()
     if newest is None:
-        return Span(_EPOCH, _EPOCH, worst=worst)
+        return span
     length = settings.window_seconds // SLICE_SECONDS
-    return Span(_at(newest + 1 - length), _at(newest + 1), worst=worst)
+    return replace(span, start=_at(newest + 1 - length), end=_at(newest + 1))
 
 
 def _at(place: int) -> datetime:
@@ -217,8 +219,6 @@ def _at(place: int) -> datetime:
 
 
 def _scanned(scorer: RowScorer, space: ScoreSpace, span: Span, deadline: Deadline) -> ScoreCounts:
-    import numpy as np
-
     totals = np.zeros(space.size, dtype=np.int64)
     for rows in _rows(scorer, span, [EVENT_TIME, *space.names], deadline):
         for part in space.fold_at(rows, np.zeros(rows.num_rows, dtype=np.int64), TIMES):
