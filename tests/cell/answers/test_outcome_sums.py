@@ -1,6 +1,7 @@
 """Sums of outcomes are a direct count's: late, early and repeated labels, restarts, kills, retired rows."""
 
 import contextlib
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from modelwarden_server.schema.digest import id_keys
 
 SOON = Pace(persist_seconds=0.01)
 DAY = 86_400
+TURNS = 30 if os.environ.get("MODELWARDEN_LONG") == "1" else 3
 OLD = {"name": "old", "where": [{"attribute": "age", "comparator": "gte", "values": ["60"]}]}
 
 
@@ -49,7 +51,7 @@ def test_labels_late_early_again_and_older_count_exactly_once(live):
 def test_random_histories_with_restarts_and_lost_memory_give_the_sums_of_a_direct_count(tmp_path):
     rng = np.random.default_rng(11)
     before, sent = None, 0
-    for turn in range(6):
+    for turn in range(TURNS):
         with opened(tmp_path, before, SOON if turn % 2 else DEFAULT_PACE) as rooms:
             for _ in range(3):
                 many = int(rng.integers(1, 40))

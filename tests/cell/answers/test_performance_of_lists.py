@@ -125,6 +125,10 @@ async def test_ranked_lists(tmp_path):
         await cell.label({250: {"bought": [f"other {n}" for n in range(31)]}})
         assert (await cell.ask(**MARCH))["source"] == "rows", "more items than are remembered"
         assert (await cell.ask(**(MARCH | {"end": "2026-03-02T00:00:00Z"})))["source"] == "partials"
+    async with serving(tmp_path, OFFERS, outputType="RANKED_LIST") as cell:
+        await cell.label({n: {"bought": ["item 4", "item 5"]} for n in (10, 40, 250)})
+        (window,) = await cell.both(**MARCH)
+        assert window["labelled"] == 241
 
 
 async def test_tokens(tmp_path):
