@@ -48,8 +48,7 @@ def anomalies_of(parsed: argparse.Namespace) -> int:
 
 def anomaly_lines(found: dict[str, Any]) -> list[str]:
     """An answer in lines: the window, the verdict, the attributes, the worst rows."""
-    where = f"batch {found['batch_id']}" if found["batch_id"] else f"{found['start']} to {found['end']}"
-    lines = [f"{where}: {found['scored']} rows scored"]
+    lines = [f"{_where(found)}: {found['scored']} rows scored"]
     if not found["complete"]:
         lines.append("some rows have no score yet: ask again")
     if found["rate"] is not None and found["limit"] is not None:
@@ -63,6 +62,12 @@ def anomaly_lines(found: dict[str, Any]) -> list[str]:
     if found["worst"]:
         lines += ["", *left_aligned([list(_COLUMNS), *map(_row, found["worst"])])]
     return lines
+
+
+def _where(found: dict[str, Any]) -> str:
+    if found["batch_id"]:
+        return f"batch {found['batch_id']}"
+    return f"{found['start'] or 'the first row'} to {found['end'] or 'the newest row'}"
 
 
 def _verdict(found: dict[str, Any]) -> str:

@@ -157,7 +157,7 @@ def test_regions_of_doubt_are_found_without_labels() -> None:
     outcome = Classified(("a", "b"), nobody, np.zeros(table.rows, dtype=np.int32), 1, expected)
     found, _ = searched(table, outcome)
     assert hotspots(found, Metric.ESTIMATED_LOSS) == [PLANTED["a category"]]
-    assert "0 rows to take it over" in found.notes[Metric.ACCURACY]
+    assert "0 of the" in found.notes[Metric.ACCURACY]
 
 
 def test_precision_and_recall_find_what_accuracy_dilutes() -> None:
@@ -174,7 +174,7 @@ def test_precision_and_recall_find_what_accuracy_dilutes() -> None:
 
 
 ODD = {
-    "three rows": (3, "3 rows to take it over, 400 are needed", 0.3),
+    "three rows": (3, "3 of the 400 that are needed", 0.3),
     "everything right": (2000, "every row is right", 0.0),
     "everything wrong": (2000, "every row is wrong", 1.0),
 }

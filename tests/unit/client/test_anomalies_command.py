@@ -50,6 +50,9 @@ def test_the_window_can_be_named(scripted: ScriptedCell, capsys: pytest.CaptureF
     }  # fmt: skip
     shown = told(scripted, capsys, ANSWER | {"batch_id": "b1"}, "--batch", "b1", "--limit", "0")
     assert shown.startswith("batch b1: ")
+    assert told(scripted, capsys, ANSWER | {"end": None}).startswith(
+        "2026-03-01T00:00:00Z to the newest row: 900 rows scored"
+    )
     assert scripted.asked[1].query == {"batch_id": ["b1"], "limit": ["0"]}
 
 

@@ -38,7 +38,8 @@ class Task:
 @dataclass(frozen=True, eq=False)
 class Findings:
     """All rules that were measured, and what came of it by metric. `masks`: their rows in the judged half,
-    shape (rules, judged rows); `rows`: theirs in both halves. `notes`: why a metric was not searched.
+    shape (rules, judged rows); `rows`: theirs in both halves. `notes`: why a metric was not searched;
+    `overall` is withheld (None) of too few rows for a rate.
     """
 
     rules: tuple[Rule, ...]
@@ -70,7 +71,7 @@ def find(task: Task) -> Findings:
         half = Loss(metric, loss.counts[~task.finding], loss.loss[~task.finding])
         judged[metric] = Judged(measured(masks, half), overlaps(masks, half), common)
         whole = measured([np.ones(len(half.loss), dtype=np.bool_)], half)
-        overall[metric] = whole[0].value
+        overall[metric] = whole[0].value if half.counts.sum() >= _FEWEST else None
     return Findings(tuple(rules), masks, tuple(int(m.sum()) for m in everywhere), judged, overall, notes)
 
 
@@ -79,7 +80,7 @@ def _unsearchable(loss: Loss, task: Task) -> str | None:
     rows = int(loss.counts.sum())
     needed = max(2 * task.least, 4 * _FEWEST)
     if rows < needed:
-        return f"{rows} rows to take it over, {needed} are needed"
+        return f"too few rows: {rows} of the {needed} that are needed"
     values = loss.loss[loss.counts]
     if values.min() == values.max():
         if loss.metric not in SHARES:
