@@ -75,7 +75,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """100 rows that were there before, 300 like the reference, 60 much older people."""
     with served(tmp_path_factory.mktemp("cell"), identity=REGRESSION) as found:
         assert entry(found, "anomaly").missing == ("a closed reference dataset",)
-        assert found.http.get(f"{MODEL}/anomalies").json()["scored"] == 0
+        nothing = anomalies(found)
+        assert (nothing["scored"], nothing["start"], nothing["end"]) == (0, None, None)
         sent(found, 100, 0)
         content = found.closed_dataset("people", 1000, seed=5)
         profiled = ("profile", "--dataset", "people", "--content-hash", content)
