@@ -213,6 +213,7 @@ KIND = Kind(
             description="Why Ready is what it is.",
             priority=1,
         ),
+        Column("Message", ".status.message", description="The same in a sentence.", priority=1),
     ),
     selectable_fields=(".spec.modelRef.name",),
 )

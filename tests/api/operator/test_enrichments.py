@@ -119,6 +119,8 @@ def test_what_is_due_is_trained_by_one_job_with_a_key_for_that_alone_and_ready_w
         lambda: "EnrichmentTrained" in {e["reason"] for e in cluster.events(MODEL, namespace, "census")}
     )
     eventually(lambda: "Trained" in {e["reason"] for e in cluster.events(ENRICHMENT, namespace, "spots")})
+    # A store whose settings change works on: nobody is told that it went away.
+    assert "Starting" not in {e["reason"] for e in cluster.events(MODEL, namespace, "census")}
     header, row = kubectl(api_server, "-n", namespace, "get", "enrich").splitlines()
     assert header.split()[:5] == ["NAME", "READY", "MODEL", "TYPE", "STATE"]
     assert row.split()[:5] == ["spots", "True", "census", "Hotspots", "Ready"]

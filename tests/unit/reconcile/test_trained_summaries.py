@@ -45,7 +45,7 @@ def status(given: World) -> MonitoredModelStatus:
             said(reason="Training"),
             [made(failed=1)],
             [its_pod(ended=OUT_OF_MEMORY), its_pod(number=1)],
-            ("Training", "Training"),
+            ("Training", "OutOfMemory"),
         ),
         (said(), [made("Failed", failed=4)], [its_pod(ended=OUT_OF_MEMORY)], ("Failed", "OutOfMemory")),
         (
@@ -95,6 +95,19 @@ def test_out_of_memory_is_said_in_plain_words_with_what_to_do_and_when_it_goes_o
     assert "more memory than its limit" in one.message
     assert "raise spec.training.resources.limits.memory" in one.message
     assert (NOW + timedelta(minutes=10)).strftime("%H:%M") in one.message
+
+
+def test_while_a_job_tries_again_it_is_said_after_what() -> None:
+    pods = [its_pod(ended=OUT_OF_MEMORY), its_pod(number=1)]
+    one = only(world(said(reason="Training"), jobs=[made(failed=1)], pods=pods))
+    assert "tries again, after: The process used more memory than its limit" in one.message
+    assert "raise spec.training.resources.limits.memory" in one.message
+
+
+def test_a_job_that_is_at_work_is_named() -> None:
+    job = made()
+    one = only(world(said(reason="Training", message="soon"), jobs=[job], pods=[its_pod()]))
+    assert (one.reason, one.message) == ("Training", f"Job {job['metadata']['name']} is training it")
 
 
 def test_after_the_last_round_it_is_said_that_nothing_happens_by_itself() -> None:

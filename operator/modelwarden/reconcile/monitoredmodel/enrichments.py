@@ -53,7 +53,7 @@ def happenings_of(before: Sequence[TrainedSummary], after: Sequence[TrainedSumma
         elif old is None:
             continue
         elif one.artefact_hash is not None and one.artefact_hash != old.artefact_hash:
-            yield Happening("Normal", "EnrichmentTrained", text)
+            yield Happening("Normal", "EnrichmentTrained", f"{one.kind}: trained, and in use from now on")
         elif one.state == "Disabled" and old.state != "Disabled":
             yield Happening("Normal", "EnrichmentDisabled", text)
 
@@ -103,12 +103,23 @@ def _sentence(entry: EnrichmentReport) -> str:
 def _under_way(
     world: World, job: TrainingJob, entry: EnrichmentReport, said: tuple[str, str]
 ) -> tuple[str, str]:
-    """Reason and message while the Job is at work: what hinders its newest pod, else what it met before."""
-    why = trouble_of(_pods(world, job)[:1], _advice(job))
+    """Reason and message while the Job is at work: what hinders its newest pod, else what it met before.
+
+    The reason of a try stays while the next one runs: it would come and go with each of them.
+    """
+    newest, *before = _pods(world, job) or [{"metadata": {}}]
+    why = trouble_of([newest], _advice(job))
     if why is not None:
         return why.reason, f"Job {job.name}: {why.message}"
+    met = trouble_of(before, _advice(job))
+    if met is not None and met.reason == Reason.OUT_OF_MEMORY:
+        return met.reason, f"Job {job.name} tries again, after: {met.message}"
     if entry.state == "Failed":
         return Reason.TRAINING, f"Job {job.name} tries again, after: {entry.message}"
+    if met is not None:
+        return met.reason, f"Job {job.name} tries again, after: {met.message}"
+    if entry.state == "Training" and (job.live.get("status") or {}).get("ready"):
+        return said[0], f"Job {job.name} is training it"
     return said
 
 

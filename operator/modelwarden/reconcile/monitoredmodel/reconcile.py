@@ -23,7 +23,7 @@ from modelwarden.reconcile.monitoredmodel.undeclared import profile_undeclared
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.names import ANNOTATION_SETTINGS, settings_config
 from modelwarden.reconcile.outcome import Outcome, worst
-from modelwarden.reconcile.ports import Manifest
+from modelwarden.reconcile.ports import DEPLOYMENT, Manifest
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.report import write_status
 from modelwarden.reconcile.transitions import tell
@@ -35,12 +35,15 @@ _log = logging.getLogger("modelwarden.monitoredmodel")
 
 @dataclass(frozen=True)
 class _Stand:
-    """Where a model stands after its objects were brought to the plan. `changed`: just now."""
+    """Where a model stands after its objects were brought to the plan. `changed`: just now; `restarted`: its
+    store with them.
+    """
 
     world: World
     plan: Plan
     troubles: tuple[ReconcileError, ...]
     changed: bool
+    restarted: bool = False
 
 
 class ReconcileModel:
@@ -68,11 +71,14 @@ class ReconcileModel:
         if isinstance(worst(stand.troubles), Conflict):
             visit.memory.pop("stand", None)
             return Outcome(trouble=worst(stand.troubles))
-        if stand.changed:
+        if stand.restarted:
             # What was made or changed a moment ago cannot answer yet: the status need not wait for it.
             return await self._report(visit, stand)
         report = await ask_store(self._given.cells, stand.world, self._given.install)
         stand = replace(stand, world=replace(stand.world, report=report))
+        if stand.changed:
+            # A store whose settings alone have changed works on, and must not be called silent meanwhile.
+            return await self._report(visit, stand)
         passing = await profile_undeclared(self._given, stand.world)
         if stand.plan.feasible:
             passing += await train(self._given, stand.world)
@@ -102,9 +108,12 @@ class ReconcileModel:
                 await self._cluster.delete(config)
         if any(name == settings_config(visit.key.name) for _, name, _ in applied.changed):
             await self._hasten(world, plan)
-        changed = bool(applied.changed or plan.obsolete)
         return _Stand(
-            replace(world, children=applied.children), plan, plan.troubles + applied.troubles, changed
+            world=replace(world, children=applied.children),
+            plan=plan,
+            troubles=plan.troubles + applied.troubles,
+            changed=bool(applied.changed or plan.obsolete),
+            restarted=any(kind == DEPLOYMENT.kind for kind, _, _ in applied.changed),
         )
 
     async def _hasten(self, world: World, plan: Plan) -> None:
