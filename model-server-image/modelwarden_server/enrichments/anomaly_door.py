@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 from starlette.requests import Request
@@ -16,6 +15,8 @@ from starlette.routing import Route
 
 from modelwarden.resources.cell import CellIdentity, MonitoringSettings
 from modelwarden_server.enrichments.anomaly_answer import MOST_WORST, AnomalyQuestions, Span
+from modelwarden_server.query.parameters import span_of
+from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline, QueryTooLargeError
 from modelwarden_server.web import Refusal, check_model, json_answer
 
@@ -74,27 +75,14 @@ def asked(request: Request, *, by_batch: bool) -> Span:
     given = request.query_params
     if unknown := sorted(set(given) - _KNOWN):
         raise Refusal(400, f"{unknown[0][:100]}: there is no such parameter")
-    start, end = (_instant(given.get(name), name) for name in ("start", "end"))
-    batch = given.get("batch_id")
-    if batch is not None and (start is not None or end is not None):
-        raise Refusal(400, "batch_id: give a batch or a span, not both")
+    try:
+        start, end = span_of(given)
+    except QueryError as error:
+        raise Refusal(400, str(error)) from None
+    batch = given.get("batch_id") or None
     if batch is not None and not by_batch:
         raise Refusal(400, "batch_id: the model has no batches: give start and end")
-    if start is not None and end is not None and start >= end:
-        raise Refusal(400, "end: must be later than start")
     limit = given.get("limit", "10")
     if not (limit.isdecimal() and limit.isascii()) or int(limit[:9]) > MOST_WORST:
         raise Refusal(400, f"limit: must be a whole number from 0 to {MOST_WORST}")
     return Span(start, end, batch, int(limit))
-
-
-def _instant(text: str | None, name: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text.replace(" ", "+"))
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise Refusal(400, f"{name}: must be a time with a zone, such as 2026-03-01T00:00:00Z")
-    return found

@@ -14,7 +14,8 @@ from modelwarden_server.analysis.hotspots.outcomes import Metric
 from modelwarden_server.enrichments.hotspot_answers import Asked
 from modelwarden_server.enrichments.hotspot_results import Searched
 from modelwarden_server.enrichments.insights import STATES, Selection, State
-from modelwarden_server.schema.instants import instant as parsed_instant
+from modelwarden_server.query.parameters import time_of
+from modelwarden_server.query.request import QueryError
 from modelwarden_server.web import Refusal
 
 _MOST_PAGE: Final = 1000
@@ -88,13 +89,10 @@ def selection_of(request: Request) -> Selection:
 
 
 def _time(request: Request, name: str) -> datetime | None:
-    text = request.query_params.get(name)
-    if text is None:
-        return None
-    micros = parsed_instant(text)
-    if micros is None:
-        raise Refusal(400, f"{name}: must be an ISO 8601 time with a zone, like 2026-01-31T12:00:00Z")
-    return datetime.fromtimestamp(micros / 1e6, UTC)
+    try:
+        return time_of(request.query_params, name)
+    except QueryError as error:
+        raise Refusal(400, str(error)) from None
 
 
 def state_of(text: str) -> State:

@@ -3,9 +3,8 @@
 Work is done in the turn of queries (`Turns`), so that it cannot crowd them out. Must not compute.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import msgspec
@@ -16,21 +15,19 @@ from starlette.routing import BaseRoute, Route
 from modelwarden_server.analysis.performance.outcome import outcome_of
 from modelwarden_server.cell import Cell
 from modelwarden_server.query.drift_answer import Sources
+from modelwarden_server.query.parameters import conditions_of, span_of, threshold_of
 from modelwarden_server.query.performance.fair_answers import FairnessSources, answer
 from modelwarden_server.query.performance.fair_series import FairnessCollector
 from modelwarden_server.query.performance.fair_watch import FairnessWatch, Told, Watched
 from modelwarden_server.query.performance.fairness import FairnessQuestion
 from modelwarden_server.query.performance.populations import Populations
-from modelwarden_server.query.request import MAX_FILTERS, Condition, QueryError
+from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.scan import Deadline
-from modelwarden_server.schema.instants import instant
 from modelwarden_server.store.batches import Batch
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
 
 _REACH_SECONDS = 2.0
-_MOST_TEXT = 4096
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KNOWN = frozenset({"attribute", "base_group", "start", "end", "threshold", "batch_id", "filter", "id_type"})
 
 
@@ -121,19 +118,7 @@ class FairnessRoom:
         )
 
 
-class Parameters(Protocol):
-    """The query part of a URL."""
-
-    def get(self, key: str, /) -> str | None:
-        """The value of a parameter."""
-        ...
-
-    def keys(self) -> Any:
-        """The names of the parameters."""
-        ...
-
-
-def question_of(given: Parameters, monitored: Sequence[str]) -> FairnessQuestion:
+def question_of(given: Mapping[str, str], monitored: Sequence[str]) -> FairnessQuestion:
     """The question in a URL. Without an attribute it is the only one that is monitored. Raises QueryError."""
     unknown = sorted(set(given.keys()) - _KNOWN)
     if unknown:
@@ -142,57 +127,13 @@ def question_of(given: Parameters, monitored: Sequence[str]) -> FairnessQuestion
     if attribute is None:
         listed = ", ".join(monitored[:20]) or "none has monitorForBias"
         raise QueryError(f"attribute: name one, like one of those with monitorForBias: {listed}")
+    start, end = span_of(given)
     return FairnessQuestion(
         attribute=attribute,
         base_group=given.get("base_group") or None,
-        start=_time(given, "start"),
-        end=_time(given, "end"),
-        threshold=_threshold(given),
+        start=start,
+        end=end,
+        threshold=threshold_of(given),
         batch=given.get("batch_id") or None,
-        filter=_filter(given.get("filter")),
+        filter=conditions_of(given),
     )
-
-
-def _time(given: Parameters, name: str) -> datetime | None:
-    text = given.get(name)
-    if not text:
-        return None
-    # A plus that stands in a URL as it is arrives as a blank.
-    micros = instant(text.replace(" ", "+"))
-    if micros is None:
-        raise QueryError(f"{name}: must be an ISO 8601 time with a zone, like 2026-01-31T12:00:00Z")
-    return _EPOCH + timedelta(microseconds=micros)
-
-
-def _threshold(given: Parameters) -> float | None:
-    text = given.get("threshold")
-    if not text:
-        return None
-    try:
-        found = float(text)
-    except ValueError:
-        found = -1.0
-    if not 0 <= found <= 1:
-        raise QueryError(f"threshold: must be a number from 0 to 1, not {text[:50]!r}")
-    return found
-
-
-class _Condition(msgspec.Struct, forbid_unknown_fields=True):
-    property: str
-    comparator: str = "eq"
-    value: Any = None
-
-
-def _filter(text: str | None) -> tuple[Condition, ...]:
-    if not text:
-        return ()
-    if len(text) > _MOST_TEXT:
-        raise QueryError(f"filter: is longer than {_MOST_TEXT} characters")
-    try:
-        conditions = msgspec.json.decode(text, type=list[_Condition])
-    except msgspec.DecodeError as error:
-        like = '[{"property": "age", "comparator": "gt", "value": 60}]'
-        raise QueryError(f"filter: must be a JSON list like {like}: {error}") from None
-    if len(conditions) > MAX_FILTERS:
-        raise QueryError(f"filter: has more than {MAX_FILTERS} entries")
-    return tuple(Condition(one.property, one.comparator, one.value) for one in conditions)

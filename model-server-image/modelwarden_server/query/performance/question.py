@@ -5,17 +5,14 @@ GET /api/v3/models/{id}/performance?start&end&batch_id&rollup&threshold&class&at
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, cast
 
-import msgspec
-
 from modelwarden_server.analysis.partials import SLICE_SECONDS
+from modelwarden_server.query.parameters import conditions_of, span_of, threshold_of
 from modelwarden_server.query.request import Condition, QueryError, Rollup
-from modelwarden_server.schema.instants import instant
 
 ROLLUPS: Final = ("hour", "day", "month", "year", "batch_id")
-MAX_FILTERS: Final = 100
 MAX_K: Final = 1000
 _KNOWN: Final = frozenset(
     {
@@ -32,13 +29,6 @@ _KNOWN: Final = frozenset(
         "id_type",
     }
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class _Filter(msgspec.Struct):
-    property: str
-    comparator: str
-    value: object = None
 
 
 @dataclass(frozen=True)
@@ -71,35 +61,24 @@ def parse_question(given: Mapping[str, str]) -> PerformanceQuestion:
     unknown = next((name for name in given if name not in _KNOWN), None)
     if unknown is not None:
         raise QueryError(f"{unknown[:50]!r} is no parameter: there are {', '.join(sorted(_KNOWN))}")
+    start, end = span_of(given)
     question = PerformanceQuestion(
-        start=_time(given, "start"),
-        end=_time(given, "end"),
+        start=start,
+        end=end,
         batch=given.get("batch_id"),
         rollup=_rollup(given.get("rollup")),
-        threshold=_threshold(given.get("threshold")),
+        threshold=threshold_of(given),
         class_=given.get("class"),
         attribute=given.get("attribute"),
         segment=given.get("segment"),
-        filter=_filter(given.get("filter")),
+        filter=conditions_of(given),
         k=_places(given.get("k", "10")),
     )
-    if question.start is not None and question.end is not None and question.start >= question.end:
-        raise QueryError("end: must be after start")
     if question.attribute is not None and question.segment is not None:
         raise QueryError("segment: ask for a segment or for the groups of an attribute, not for both")
-    if question.batch is not None and (question.start or question.end or question.rollup):
-        raise QueryError("batch_id: a batch has no times; leave out start, end and rollup")
+    if question.batch is not None and question.rollup:
+        raise QueryError("batch_id: a batch has no times; leave out rollup")
     return question
-
-
-def _time(given: Mapping[str, str], name: str) -> datetime | None:
-    text = given.get(name)
-    if text is None:
-        return None
-    at = instant(text.replace(" ", "+"))
-    if at is None:
-        raise QueryError(f"{name}: must be an ISO 8601 time with a zone, like 2026-01-31T12:00:00Z")
-    return _EPOCH + timedelta(microseconds=at)
 
 
 def _rollup(text: str | None) -> Rollup | None:
@@ -108,31 +87,7 @@ def _rollup(text: str | None) -> Rollup | None:
     return cast("Rollup | None", text)
 
 
-def _threshold(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = float("nan")
-    if not 0 <= number <= 1:
-        raise QueryError("threshold: must be a number from 0 to 1")
-    return number
-
-
 def _places(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or not 1 <= int(text[:9]) <= MAX_K:
         raise QueryError(f"k: must be a whole number from 1 to {MAX_K}")
     return int(text)
-
-
-def _filter(text: str | None) -> tuple[Condition, ...]:
-    if text is None:
-        return ()
-    try:
-        found = msgspec.json.decode(text, type=list[_Filter])
-    except msgspec.DecodeError as error:
-        raise QueryError(f"filter: must be a JSON list of property, comparator and value: {error}") from None
-    if len(found) > MAX_FILTERS:
-        raise QueryError(f"filter: has more than {MAX_FILTERS} entries")
-    return tuple(Condition(one.property, one.comparator, one.value) for one in found)
