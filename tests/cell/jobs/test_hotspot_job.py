@@ -166,7 +166,8 @@ def test_people_are_told_once_and_can_take_note(store: Served) -> None:
 def test_the_status_and_the_series_tell_the_worst_region(store: Served) -> None:
     told = store.status()["hotspots"]
     assert (told["count"], told["metric"], told["rows"]) == (1, "accuracy", told["labelled"])
-    assert "town is south" in told["worst"]
+    assert "age > " in told["worst"]
+    assert "town is one value" in told["worst"], "towns are not declared: only rows tell them"
     assert told["worstValue"] < 0.5 < told["worstRest"]
     series = store.http.get("/metrics").text
     assert 'modelwarden_hotspots{metric="accuracy"} 1.0' in series
@@ -176,11 +177,11 @@ def test_the_status_and_the_series_tell_the_worst_region(store: Served) -> None:
 
 def test_values_that_are_not_to_be_shown_are_not_in_the_status(store: Served) -> None:
     holder = store.cell.settings
-    holder.current = holder.current.model_copy(update={"sensitivity": {"town": "hash"}})
+    holder.current = holder.current.model_copy(update={"sensitivity": {"age": "hash"}})
     told = store.status()["hotspots"]
     holder.current = holder.current.model_copy(update={"sensitivity": {}})
-    assert "south" not in told["worst"]
-    assert "town is one value" in told["worst"]
+    assert "age > " not in told["worst"]
+    assert "age" in told["worst"]
 
 
 def test_a_rule_that_stays_is_followed_from_window_to_window(tmp_path: Path) -> None:
