@@ -175,15 +175,6 @@ def test_the_status_and_the_series_tell_the_worst_region(store: Served) -> None:
     assert "south" not in series
 
 
-def test_values_that_are_not_to_be_shown_are_not_in_the_status(store: Served) -> None:
-    holder = store.cell.settings
-    holder.current = holder.current.model_copy(update={"sensitivity": {"age": "hash"}})
-    told = store.status()["hotspots"]
-    holder.current = holder.current.model_copy(update={"sensitivity": {}})
-    assert "age > " not in told["worst"]
-    assert "age" in told["worst"]
-
-
 def test_a_rule_that_stays_is_followed_from_window_to_window(tmp_path: Path) -> None:
     with served(tmp_path, furnish, LOANS) as store:
         turn(store, window="1d", minimum_rows=100)
