@@ -31,7 +31,7 @@ def classes(seed: int, n: int, right: float):
     return (
         people(rng, n)
         | {f"p{c}": scores[:, i] for i, c in enumerate("abc")}
-        | {"kind": np.array(list("abc"))[true]}
+        | {"kind": np.array(list("abc"))[true], "said": np.array(list("abc"))[said]}
     )
 
 
@@ -48,6 +48,21 @@ def test_several_classes_are_judged_by_accuracy_and_recall(right, worse):
     verdict = judge.by_labels(totals(outcomes, classes(2, 1000, right)))
     assert [v.value.metric for v in verdict.values] == ["accuracy", "recall"]
     assert (verdict.judged, verdict.worse) == (True, worse)
+
+
+@pytest.mark.parametrize(("rare", "looks_at"), [(0, 1), (3, 1), (40, 2)])
+def test_a_class_with_few_labels_or_none_in_a_window_makes_the_model_no_worse(rare, looks_at):
+    outcomes = space(CLASSES)
+    common = classes(1, 9000, 0.9)
+    kept = np.flatnonzero(common["kind"] == "a")
+    few = np.flatnonzero(common["kind"] == "b")
+    judge = PerformanceJudge(outcomes, totals(outcomes, common), 0.5, 200)
+    window = {name: values[np.append(kept[:1000], few[:rare])] for name, values in common.items()}
+    verdict = judge.by_labels(totals(outcomes, window))
+    assert (verdict.judged, verdict.worse) == (True, False)
+    recall = next(v for v in verdict.values if v.value.metric == "recall")
+    of_classes = [np.mean(window["said"][window["kind"] == k] == k) for k in "ab"[:looks_at]]
+    assert recall.value.value == pytest.approx(np.mean(of_classes))
 
 
 def sure(seed: int, n: int, spread: float):

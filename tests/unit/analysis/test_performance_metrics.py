@@ -97,6 +97,15 @@ def test_macro_averages_are_those_of_scikit_learn():
     for name, score in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
         assert found[name].value == pytest.approx(score(true, said, average="macro")), name
         assert 0.005 < found[name].error < 0.06
+    assert found["false_negative_rate"].value == pytest.approx(1 - found["recall"].value)
+
+
+def test_a_class_that_is_never_true_has_no_recall_and_misses_nothing():
+    found = by_name(
+        of_all_classes(Confusion(("a", "b", "c"), np.array([[60, 0, 0], [30, 0, 0], [10, 0, 0]])))
+    )
+    assert found["recall"].value == pytest.approx(0.6)
+    assert found["false_negative_rate"].value == pytest.approx(0.4)
 
 
 def test_errors_of_a_regression_are_those_of_scikit_learn():

@@ -112,7 +112,9 @@ def calibration(counts: BinaryCounts, points: int = CURVE_POINTS) -> tuple[list[
 
 
 def of_all_classes(confusion: Confusion) -> list[Value]:
-    """Accuracy and the macro averages: the mean over the classes that have rows."""
+    """Accuracy and the macro averages: the mean over the classes that are true or predicted, of recall and
+    false negatives over those that are true somewhere.
+    """
     right, n = int(np.trace(confusion.counts)), confusion.labelled
     found = [share("accuracy", right, n)]
     flat = confusion.counts.astype(np.float64).reshape(-1)
@@ -124,6 +126,24 @@ def of_all_classes(confusion: Confusion) -> list[Value]:
         else:
             found.append(Value(metric, float(function(flat)), n))
     return found
+
+
+def recall_of(confusion: Confusion, places: Sequence[int]) -> Value:
+    """The mean recall of the classes at these places. Each has labelled rows."""
+    n = confusion.labelled
+    if not places:
+        return nothing("recall", n, f"no class has {LEAST_ROWS} labels here and in the reference")
+    some = np.array(places)
+
+    def function(flat: Floats) -> Floats:
+        right, _, true = _sides(flat)
+        found: Floats = (right[..., some] / true[..., some]).mean(axis=-1)
+        return found
+
+    flat = confusion.counts.astype(np.float64).reshape(-1)
+    if len(confusion.classes) > _MOST_SMOOTH:
+        return Value("recall", float(function(flat)), n)
+    return of_counts("recall", flat, function)
 
 
 def by_name(values: Sequence[Value]) -> dict[str, Value]:
@@ -147,15 +167,21 @@ def _halves(metric: str, one: Value, other: Value) -> Value:
     return around(metric, (one.value + other.value) / 2, error, n, (0.0, 1.0))
 
 
-def _macro(rate: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Floats], Floats]:
+def _sides(flat: Floats) -> tuple[Floats, Floats, Floats]:
+    """Of each class the rows that are right, predicted, and true."""
+    classes = math.isqrt(flat.shape[-1])
+    table = flat.reshape(*flat.shape[:-1], classes, classes)
+    return np.diagonal(table, axis1=-2, axis2=-1), table.sum(axis=-1), table.sum(axis=-2)
+
+
+def _macro(
+    rate: Callable[[Floats, Floats, Floats], Floats], *, of_true: bool = False
+) -> Callable[[Floats], Floats]:
     def function(flat: Floats) -> Floats:
-        classes = math.isqrt(flat.shape[-1])
-        table = flat.reshape(*flat.shape[:-1], classes, classes)
-        right = np.diagonal(table, axis1=-2, axis2=-1)
-        said, true = table.sum(axis=-1), table.sum(axis=-2)
+        right, said, true = _sides(flat)
         with np.errstate(invalid="ignore", divide="ignore"):
             each = rate(right, said, true)
-        there = (said + true) > 0
+        there = (true if of_true else said + true) > 0
         return np.asarray(np.where(there, np.nan_to_num(each), 0.0).sum(axis=-1) / there.sum(axis=-1))
 
     return function
@@ -163,7 +189,7 @@ def _macro(rate: Callable[[Floats, Floats, Floats], Floats]) -> Callable[[Floats
 
 _MACRO: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     "precision": _macro(lambda right, said, _true: right / said),
-    "recall": _macro(lambda right, _said, true: right / true),
+    "recall": _macro(lambda right, _said, true: right / true, of_true=True),
     "f1": _macro(lambda right, said, true: 2 * right / (said + true)),
-    "false_negative_rate": _macro(lambda right, _said, true: 1 - right / true),
+    "false_negative_rate": _macro(lambda right, _said, true: 1 - right / true, of_true=True),
 }

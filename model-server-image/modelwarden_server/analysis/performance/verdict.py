@@ -22,7 +22,7 @@ from modelwarden_server.analysis.performance.estimate import (
     estimated,
     estimated_accuracy,
 )
-from modelwarden_server.analysis.performance.intervals import Value, Z
+from modelwarden_server.analysis.performance.intervals import LEAST_ROWS, Value, Z
 from modelwarden_server.analysis.performance.layout import OutcomeSpace
 from modelwarden_server.analysis.performance.metrics import labelled_of
 from modelwarden_server.analysis.performance.worse import (
@@ -126,8 +126,12 @@ class PerformanceJudge:
 
     def by_labels(self, totals: Integers) -> LabelVerdict:
         """What the window's labels say."""
-        values = judged_values(self._measured(0, totals), self.minimum_rows)
-        return LabelVerdict(tuple(compared(values, self._base)), self._groups(totals))
+        recalled = self._recalled(totals)
+        values = judged_values(self._measured(0, totals, recalled), self.minimum_rows)
+        base = self._base
+        if recalled is not None and self.baseline is not None:
+            base = judged_values(self._measured(0, self.baseline, recalled), 1)
+        return LabelVerdict(tuple(compared(values, base)), self._groups(totals))
 
     def by_estimate(self, totals: Integers) -> EstimateVerdict:
         """What the window's scores say."""
@@ -203,10 +207,21 @@ class PerformanceJudge:
                 found[place] = values[0]
         return found
 
-    def _measured(self, place: int, totals: Integers) -> Measured:
+    def _recalled(self, totals: Integers) -> tuple[int, ...] | None:
+        """Of several classes those with labels enough here and in the reference: means over other classes
+        are no worse for being of others.
+        """
+        block = self.space.everybody
+        if not isinstance(block, MulticlassBlock) or self.baseline is None:
+            return None
+        sides = (self.space.block_of(0, one) for one in (totals, self.baseline))
+        enough = np.all([block.confusion(one).sum(axis=0) >= LEAST_ROWS for one in sides], axis=0)
+        return tuple(np.flatnonzero(enough).tolist())
+
+    def _measured(self, place: int, totals: Integers, recalled: tuple[int, ...] | None = None) -> Measured:
         block = self.space.everybody if place == 0 else self.space.part
         classes = self.space.definition.outcome.classes
-        return Measured(block, self.space.block_of(place, totals), self.threshold_bin, classes)
+        return Measured(block, self.space.block_of(place, totals), self.threshold_bin, classes, recalled)
 
 
 def _apart(one: Value, other: Value) -> bool:

@@ -23,7 +23,7 @@ from modelwarden_server.analysis.performance.blocks import (
     MulticlassBlock,
     RegressionBlock,
 )
-from modelwarden_server.analysis.performance.classification import MIDDLES, of_all_classes
+from modelwarden_server.analysis.performance.classification import MIDDLES, of_all_classes, recall_of
 from modelwarden_server.analysis.performance.confusion import Confusion
 from modelwarden_server.analysis.performance.estimate import LOWER_IS_BETTER
 from modelwarden_server.analysis.performance.intervals import Value, area, around, nothing, share
@@ -67,6 +67,8 @@ class Measured:
     counts: Integers
     threshold_bin: int = 0
     classes: tuple[str, ...] = ()
+    recalled: tuple[int, ...] | None = None
+    """Of several classes those whose recall counts; None: those that have labelled rows."""
 
 
 def judged_values(of: Measured, least: int) -> list[Value]:
@@ -79,7 +81,9 @@ def judged_values(of: Measured, least: int) -> list[Value]:
         if n < least:
             return [nothing(metric, n, f"n={n} < {least}") for metric in ("accuracy", "recall")]
         names = tuple(map(str, range(of.block.classes)))
-        return [v for v in of_all_classes(Confusion(names, table)) if v.metric in ("accuracy", "recall")]
+        confusion = Confusion(names, table)
+        found = [v for v in of_all_classes(confusion) if v.metric in ("accuracy", "recall")]
+        return found if of.recalled is None else [found[0], recall_of(confusion, of.recalled)]
     if isinstance(of.block, RegressionBlock):
         sums = ErrorSums.of(of.block, of.counts)
         if sums.n < least:
