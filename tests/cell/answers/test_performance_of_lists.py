@@ -12,12 +12,20 @@ from typing import Any
 import census_like
 import httpx
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from model_stories import attribute, categories
 from query_rooms import until
 
+from modelwarden_server.analysis.performance.groups import group_rules
+from modelwarden_server.analysis.performance.layout import Definition, OutcomeSpace
+from modelwarden_server.analysis.performance.list_metrics import ranked_metrics
+from modelwarden_server.analysis.performance.outcome import outcome_of_lists
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.query.performance.baseline import ReferenceRows, counted
+from modelwarden_server.schema.compiled import ARROW_TYPES
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.store.writer import Pace
 
@@ -70,6 +78,18 @@ class Asked:
         assert found.status_code == 200, found.text
         return found.json()
 
+    async def query(self, function: str, **parameters: int) -> None:
+        """A function of a query by day, by sums and by rows."""
+        one = {"function": function, "parameters": parameters, "alias": "v"}
+        asked: dict[str, Any] = {"select": [one], "rollup": "day"}
+        told = []
+        for more, source in (({}, "partials"), ({"filter": json.loads(BY_ROWS)}, "rows")):
+            found = await self.http.post(f"{self._model}/inferences/query", json=asked | more)
+            assert found.json()["computed_from"] == source, (function, found.text)
+            told.append([day["v"] for day in found.json()["query_result"]])
+        assert len(told[0]) == 3
+        assert told[0] == pytest.approx(told[1], abs=1e-8)
+
     async def both(self, **parameters: str) -> list[dict[str, Any]]:
         """The windows by sums; rows say the same."""
         by_sums = await self.ask(**parameters)
@@ -121,6 +141,12 @@ async def test_ranked_lists(tmp_path):
         assert women["group"] == "f"
         mine, theirs = (w["metrics"]["ndcg_at_10"]["value"] for w in (women, same))
         assert mine == pytest.approx(theirs, abs=1e-6)
+        await cell.query("precisionAtK", k=3)
+        await cell.query("nDCGAtK", k=20)
+        await cell.query("meanReciprocalRank")
+        told = (await cell.http.get("/status")).json()["performance"]
+        assert [m["metric"] for m in told["metrics"][:2]] == ["ndcg_at_10", "mrr"]
+        assert "modelwarden_performance_worse 0.0" in (await cell.http.get("/metrics")).text
         assert (await cell.ask(**MARCH, k="21"))["source"] == "rows"
         await cell.label({250: {"bought": [f"other {n}" for n in range(31)]}})
         assert (await cell.ask(**MARCH))["source"] == "rows", "more items than are remembered"
@@ -159,3 +185,18 @@ async def test_several_labels(tmp_path):
         (one,) = await cell.both(**MARCH, **{"class": "p1"})
         assert {name.partition("[")[2] for name in one["metrics"]} == {"p1]"}
         assert (await cell.ask(**MARCH, threshold="0.12345"))["source"] == "rows"
+
+
+def test_the_reference_is_counted_from_its_files(tmp_path):
+    cell = census_like.identity(OFFERS, outputType="RANKED_LIST")
+    rng = np.random.default_rng(4)
+    items = [[{"item_id": i} for i in rng.permutation(ITEMS)[:9]] for _ in range(200)]
+    columns = {"sex": pa.array(["f", "m"] * 100), "offers": pa.array(items, ARROW_TYPES["RANKED_LIST"])}
+    columns["bought"] = pa.array([[ITEMS[n % 25]] for n in range(200)], ARROW_TYPES["ARRAY(STRING)"])
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    outcome = outcome_of_lists(cell.attributes, cell.output_type)
+    space = OutcomeSpace(Definition(outcome, groups=group_rules(cell.attributes, {})))
+    totals = counted(space, ReferenceRows("h", (tmp_path / "x.parquet",)))
+    hits = [n for n, row in enumerate(items) if ITEMS[n % 25] in [i["item_id"] for i in row]]
+    told = {v.metric: v.value for v in ranked_metrics(space.everybody, totals, 9)}
+    assert told["recall_at_9"] == pytest.approx(len(hits) / 200)

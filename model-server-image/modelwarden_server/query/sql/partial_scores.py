@@ -2,7 +2,8 @@
 them.
 
 That is so for the rates of a model of two classes at a threshold of the grid (0, 0.001 … 1) or the model's
-own, and (to seven digits) for RMSE, MAE and R² of a regression; over whole slices of five minutes, by hour,
+own, and (to seven digits) for RMSE, MAE and R² of a regression and for scores of ranked lists at k up to 20
+and MRR; over whole slices of five minutes, by hour,
 day, month and year or over all. AUC is left to the rows, which tell it exactly.
 """
 
@@ -13,6 +14,8 @@ from typing import Any, Final, Protocol
 from modelwarden_server.analysis.partials import Integers
 from modelwarden_server.analysis.performance.blocks import BinaryBlock, Block, RegressionBlock
 from modelwarden_server.analysis.performance.confusion import BinaryConfusion
+from modelwarden_server.analysis.performance.list_blocks import Moments, RankedBlock
+from modelwarden_server.analysis.performance.list_columns import MAX_PLACES
 from modelwarden_server.analysis.performance.metrics import confusion_at
 from modelwarden_server.analysis.performance.outcome import Outcome
 from modelwarden_server.analysis.performance.regression import ErrorSums
@@ -22,10 +25,13 @@ from modelwarden_server.query.sql.partial_counts import bounded, in_order, perio
 from modelwarden_server.query.sql.request import Call, Item, Query
 
 Score = Callable[[Integers], Any]
+_BLOCKS = (BinaryBlock, RegressionBlock, RankedBlock)
+_RANKED: Final = {"precisionAtK": "precision", "recallAtK": "recall", "mapAtK": "map", "nDCGAtK": "ndcg"}
+_MRR: Final = "meanReciprocalRank"
 
 
 class _LeftToRowsError(Exception):
-    """Errors that did not fit into the sums are among them."""
+    """There are rows among them that did not fit into the sums."""
 
 
 class Scored(Protocol):
@@ -61,13 +67,13 @@ def score_by_sums(
 ) -> list[dict[str, Any]] | None:
     """The rows of the answer, or None if only the rows of the table can tell."""
     named = {item.what.function for item in query.select if isinstance(item.what, Call)}
-    if model.is_batch or not named & {*_BINARY, *_REGRESSION}:
+    if model.is_batch or not named & {*_BINARY, *_REGRESSION, *_RANKED, _MRR}:
         return None
     span, period = span_of(query), period_of(query)
     if span is None or period is None:
         return None
     sums = scored()
-    if sums is None or not isinstance(sums.block, BinaryBlock | RegressionBlock):
+    if sums is None or not isinstance(sums.block, _BLOCKS):
         return None
     time_name, interval = period
     items = [item for item in query.select if item.name != time_name]
@@ -101,6 +107,8 @@ def _wanted(item: Item, model: QueriedModel, sums: Scored) -> _Wanted | None:
     truth = given.pop("ground_truth_property", None)
     if truth not in (None, outcome.truths[0].column):
         return None
+    if isinstance(block, RankedBlock):
+        return _ranked(item, block, given)
     threshold = given.pop("threshold", None)
     if given:
         return None
@@ -117,6 +125,30 @@ def _errors(block: RegressionBlock, totals: Integers) -> ErrorSums:
     if found.saturated:
         raise _LeftToRowsError
     return found
+
+
+def _ranked(item: Item, block: RankedBlock, given: dict[str, Any]) -> _Wanted | None:
+    assert isinstance(item.what, Call)
+    k, name = given.pop("k", None), item.what.function
+    if given or name not in {*_RANKED, _MRR}:
+        return None
+    if name == _MRR:
+        return None if k is not None else _Wanted(item.name, lambda totals: _mean_rank(block, totals))
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MAX_PLACES:
+        return None
+    return _Wanted(item.name, lambda totals: _mean_of(block, totals, block.at_k(totals, _RANKED[name], k)))
+
+
+def _mean_rank(block: RankedBlock, totals: Integers) -> float | None:
+    if totals[block.LATE]:
+        raise _LeftToRowsError
+    return _mean_of(block, totals, block.rank(totals))
+
+
+def _mean_of(block: RankedBlock, totals: Integers, moments: Moments) -> float | None:
+    if totals[block.TOO_MANY]:
+        raise _LeftToRowsError
+    return moments.total / moments.n if moments.n else None
 
 
 def _binary(item: Item, block: BinaryBlock, threshold: Any) -> _Wanted | None:
