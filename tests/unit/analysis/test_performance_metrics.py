@@ -108,19 +108,32 @@ def test_a_class_that_is_never_true_has_no_recall_and_misses_nothing():
     assert found["false_negative_rate"].value == pytest.approx(0.4)
 
 
-def test_errors_of_a_regression_are_those_of_scikit_learn():
-    rng = np.random.default_rng(5)
-    y = rng.normal(1e6, 3.0, 2000)
-    guess = y + rng.normal(0.2, 1.0, 2000)
+def errors_of(y, guess):
     block = RegressionBlock(Scale.of(float(y.min()), float(y.max()), float(y.mean())))
     totals = np.zeros(block.size, dtype=np.int64)
     for _, codes, values in block.entries_of(doubles_packed(guess), y):
         np.add.at(totals, codes, values)
-    found = by_name(errors(ErrorSums.of(block, totals)))
+    return by_name(errors(ErrorSums.of(block, totals)))
+
+
+def test_errors_of_a_regression_are_those_of_scikit_learn():
+    rng = np.random.default_rng(5)
+    y = rng.normal(1e6, 3.0, 2000)
+    guess = y + rng.normal(0.2, 1.0, 2000)
+    found = errors_of(y, guess)
     assert found["rmse"].value == pytest.approx(sk.root_mean_squared_error(y, guess), rel=1e-7)
     assert found["mae"].value == pytest.approx(sk.mean_absolute_error(y, guess), rel=1e-7)
     assert found["r2"].value == pytest.approx(sk.r2_score(y, guess), rel=1e-7)
     assert found["mean_error"].value == pytest.approx((guess - y).mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e160, 1e250])
+def test_errors_whose_squares_are_no_numbers_are_withheld(size):
+    rng = np.random.default_rng(5)
+    y = rng.normal(0, size, 200)
+    found = errors_of(y, y + rng.normal(0, size, 200))
+    assert {v.value for v in found.values()} == {None}
+    assert "too large" in found["mae"].withheld
 
 
 def test_wilsons_interval_is_scipys():

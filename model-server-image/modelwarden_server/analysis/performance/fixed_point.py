@@ -67,8 +67,9 @@ class Scale:
         return float(np.ldexp(units, -self.bits))
 
     def square(self, units: float) -> float:
-        """A squared number from squared units."""
-        return float(np.ldexp(units, -2 * self.bits))
+        """A squared number from squared units; infinite where it is too large."""
+        with np.errstate(over="ignore"):
+            return float(np.ldexp(units, -2 * self.bits))
 
 
 def limbs(squares: Integers) -> tuple[Integers, Integers]:

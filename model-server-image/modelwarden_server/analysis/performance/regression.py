@@ -49,10 +49,11 @@ def errors(sums: ErrorSums) -> list[Value]:
     n = sums.n
     if n < LEAST_ROWS:
         return [nothing(metric, n, f"n={n} < {LEAST_ROWS}") for metric in METRICS]
-    mse, mae, mean = sums.squared / n, sums.absolute / n, sums.error / n
-    rmse = math.sqrt(mse)
+    if not (math.isfinite(sums.squared) and math.isfinite(sums.spread)):
+        return [nothing(metric, n, "the squares are too large for numbers of 64 bits") for metric in METRICS]
+    rmse, mae, mean = math.sqrt(sums.squared / n), sums.absolute / n, sums.error / n
     found = [
-        around("mae", mae, math.sqrt(max(mse - mae**2, 0.0) / n), n, (0.0, math.inf)),
+        around("mae", mae, _deviation(rmse, mae) / math.sqrt(n), n, (0.0, math.inf)),
         around("rmse", rmse, rmse / math.sqrt(2 * n), n, (0.0, math.inf)),
     ]
     if sums.spread <= 0:
@@ -61,5 +62,10 @@ def errors(sums: ErrorSums) -> list[Value]:
         r2 = 1 - sums.squared / sums.spread
         inside = around("r2", r2, 2 * math.sqrt(max(r2, 0.0)) * (1 - r2) / math.sqrt(n), n, (-math.inf, 1.0))
         found.append(inside if r2 > 0 else Value("r2", r2, n))
-    found.append(around("mean_error", mean, math.sqrt(max(mse - mean**2, 0.0) / n), n))
+    found.append(around("mean_error", mean, _deviation(rmse, mean) / math.sqrt(n), n))
     return found
+
+
+def _deviation(rmse: float, mean: float) -> float:
+    """√(rmse² - mean²); without squares, which may not fit where their root does."""
+    return rmse * math.sqrt(max(1 - (mean / rmse) ** 2, 0.0)) if rmse else 0.0

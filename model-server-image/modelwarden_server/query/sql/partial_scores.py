@@ -7,6 +7,7 @@ and MRR; over whole slices of five minutes, by hour,
 day, month and year or over all. AUC is left to the rows, which tell it exactly.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -122,7 +123,7 @@ def _wanted(item: Item, model: QueriedModel, sums: Scored) -> _Wanted | None:
 
 def _errors(block: RegressionBlock, totals: Integers) -> ErrorSums:
     found = ErrorSums.of(block, totals)
-    if found.saturated:
+    if found.saturated or not (math.isfinite(found.squared) and math.isfinite(found.spread)):
         raise _LeftToRowsError
     return found
 
