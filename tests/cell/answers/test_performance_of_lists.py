@@ -98,7 +98,8 @@ class Asked:
         assert len(by_sums["query_result"]) == len(by_rows["query_result"])
         for one, other in zip(by_sums["query_result"], by_rows["query_result"], strict=True):
             assert (one["start"], one["rows"]) == (other["start"], other["rows"])
-            assert one["labelled"] == (other["labelled"] or 0)
+            for name in ("labelled", "coverage", "provisional"):
+                assert one[name] == other[name], name
             for name, metric in other["metrics"].items():
                 # Scores within one bin of the grid are a tie to the sums.
                 bound = 0.01 if name.startswith("auc") else 1e-6
@@ -146,6 +147,7 @@ async def test_ranked_lists(tmp_path):
         await cell.query("meanReciprocalRank")
         told = (await cell.http.get("/status")).json()["performance"]
         assert [m["metric"] for m in told["metrics"][:2]] == ["ndcg_at_10", "mrr"]
+        assert told["estimated"]["withheld"].startswith("estimates without labels are of")
         assert "modelwarden_performance_worse 0.0" in (await cell.http.get("/metrics")).text
         assert (await cell.ask(**MARCH, k="21"))["source"] == "rows"
         await cell.label({250: {"bought": [f"other {n}" for n in range(31)]}})
@@ -168,7 +170,8 @@ async def test_tokens(tmp_path):
         assert length["lower"] < length["value"] < length["upper"]
         assert len(await cell.both(**MARCH, rollup="day")) == 3
         told = (await cell.http.get("/status")).json()["performance"]
-        assert (told["worse"], told["reason"]) == (False, "tokens have no labels: what is told is not judged")
+        assert (told["worse"], told["provisional"], told["coverage"]) == (False, False, None)
+        assert told["reason"] == "tokens have no labels: what is told is not judged"
 
 
 async def test_several_labels(tmp_path):
@@ -185,6 +188,21 @@ async def test_several_labels(tmp_path):
         (one,) = await cell.both(**MARCH, **{"class": "p1"})
         assert {name.partition("[")[2] for name in one["metrics"]} == {"p1]"}
         assert (await cell.ask(**MARCH, threshold="0.12345"))["source"] == "rows"
+
+
+async def test_of_several_classes_the_door_says_why_nothing_is_estimated(tmp_path):
+    classes = [
+        SEX,
+        *(attribute(f"p{c}", "FLOAT", "PREDICTED_VALUE", n, gtClassLink=c) for n, c in enumerate("abc")),
+        attribute("kind", "STRING", "GROUND_TRUTH_CLASS", 0, **categories("a", "b", "c")),
+    ]
+    async with serving(tmp_path, classes, outputType="MULTICLASS") as cell:
+        await cell.send([{"sex": "f", "pa": 0.5, "pb": 0.3, "pc": 0.2}] * 100)
+        (window,) = (await cell.ask(**MARCH))["query_result"]
+        why = "there is no reference with labels to calibrate scores on"
+        assert window["estimated"] == {"withheld": why, "metrics": {}}
+        (window,) = (await cell.ask(**MARCH, **{"class": "pa"}))["query_result"]
+        assert window["estimated"] is None
 
 
 def test_the_reference_is_counted_from_its_files(tmp_path):

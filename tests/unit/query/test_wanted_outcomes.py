@@ -8,7 +8,7 @@ from modelwarden.resources.cell import CellIdentity
 from modelwarden.resources.monitoring import Segment
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
-from modelwarden_server.query.performance.wanted import MAX_CODES, WantedOutcomes
+from modelwarden_server.query.performance.wanted import MAX_A_ROW, MAX_CODES, WantedOutcomes
 
 
 def attribute(name, value_type, stage, position=0, **more):
@@ -96,3 +96,14 @@ def test_of_very_many_classes_groups_are_left_out_before_memory_is():
 
     assert 0 < len(definition.groups) < 12
     assert OutcomeSpace(definition).size <= MAX_CODES
+
+
+def test_of_many_labels_groups_are_left_out_before_sums_are_larger_than_rows():
+    attributes = [
+        *({**TOWN, "name": f"g{n}", "position": n, "categories": ["a", "b"]} for n in range(6)),
+        *(attribute(f"p{n}", "FLOAT", "PREDICTED_VALUE", n, attributeLink=f"y{n}") for n in range(12)),
+        *(attribute(f"y{n}", "INTEGER", "GROUND_TRUTH", n, attributeLink=f"p{n}") for n in range(12)),
+    ]
+    definition = Given(attributes, "MULTILABEL").wanted().definition()
+    assert [rule.attribute for rule in definition.groups] == ["g0", "g1", "g2", "g3"]
+    assert (1 + len(definition.groups)) * 12 == MAX_A_ROW

@@ -164,11 +164,12 @@ class PerformanceJudge:
     @cached_property
     def calibration(self) -> Calibration | str:
         """Of the scores on the reference, or why there is none."""
-        if self.baseline is None:
-            return "there is no reference with labels to calibrate scores on"
-        scores = self._scores(self.baseline)
+        nothing = np.zeros(self.space.size, dtype=np.int64)
+        scores = self._scores(nothing if self.baseline is None else self.baseline)
         if scores is None:
             return NOT_ESTIMATED
+        if self.baseline is None:
+            return "there is no reference with labels to calibrate scores on"
         return calibrated(scores)
 
     def _scores(self, totals: Integers) -> BinaryCounts | None:

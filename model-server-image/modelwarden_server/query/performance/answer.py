@@ -257,11 +257,12 @@ def _population(
     }  # fmt: skip
     if isinstance(block, RankedBlock) and counts[block.TOO_MANY]:
         raise LeftToRowsError
+    labels = asked.sums.outcome.truths
     found: Told = {
         "rows": rows,
-        "labelled": labelled,
-        "coverage": labelled / rows if rows else None,
-        "provisional": labelled < COMPLETE * rows,
+        "labelled": labelled if labels else None,
+        "coverage": labelled / rows if rows and labels else None,
+        "provisional": bool(labels) and labelled < COMPLETE * rows,
         "metrics": {v.metric: _told(v, base.get(v.metric)) for v in _values(asked, block, counts)},
     }
     return found | _details(asked, block, counts)

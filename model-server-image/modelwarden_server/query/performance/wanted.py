@@ -18,6 +18,10 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 
 MAX_CODES: Final = 2_000_000
 """Of a model with very many classes, attributes beyond this are not counted by group: rows tell them."""
+MAX_A_ROW: Final = 60
+"""Of several labels at once a row counts in a bin of each, once for everybody, each attribute and each segment:
+attributes beyond this are not counted by group, or sums would be larger than rows.
+"""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class WantedOutcomes:
         groups = group_rules(attributes, facts.values)
         while True:
             found = Definition(outcome, settings.classifier_threshold, groups, segments, facts.scale)
-            if not groups or OutcomeSpace(found).size <= MAX_CODES:
+            few = _counts_a_row(found) <= MAX_A_ROW
+            if not groups or (few and OutcomeSpace(found).size <= MAX_CODES):
                 return found
             groups = groups[:-1]
 
@@ -91,3 +96,10 @@ class WantedOutcomes:
         moments = None if truth is None else truth.moments
         scale = None if moments is None else Scale.of(moments.lowest, moments.highest, moments.mean)
         return ReferenceFacts(values, scale)
+
+
+def _counts_a_row(definition: Definition) -> int:
+    if definition.outcome.task is not Task.MULTILABEL:
+        return 0
+    labels, apart = len(definition.outcome.predictions), len(definition.groups) + len(definition.segments)
+    return labels * (1 + apart)

@@ -23,7 +23,6 @@ from modelwarden.resources.report import (
 from modelwarden_server.analysis.partials import SLICE_SECONDS, Integers
 from modelwarden_server.analysis.performance.intervals import Value, around
 from modelwarden_server.analysis.performance.metrics import metrics_of
-from modelwarden_server.analysis.performance.outcome import Task
 from modelwarden_server.analysis.performance.verdict import (
     Coverage,
     EstimateVerdict,
@@ -144,8 +143,8 @@ def reported(watched: Watched) -> PerformanceReport | None:
         batch=shown.place.batch,
         rows=shown.coverage.rows,
         labelled=shown.coverage.labelled,
-        coverage=shown.coverage.share if shown.coverage.rows else None,
-        provisional=not shown.settled,
+        coverage=shown.coverage.share if shown.coverage.rows and sums.outcome.truths else None,
+        provisional=bool(sums.outcome.truths) and not shown.settled,
         metrics=_metrics(sums, shown, labels.verdict or judge.by_labels(shown.totals)),
         estimated=None if estimate is None else estimate.report,
         populations=_populations(watched, labels.verdict),
@@ -320,7 +319,7 @@ def _reason(watched: Watched, labels: _Labels, estimate: _Estimate | None, shown
         return f"{_sentence(one)}, estimated without labels"
     if labels.verdict is not None:
         return "no worse than in the reference"
-    if watched.sums.outcome.task is Task.TOKEN_SEQUENCE:
+    if not watched.sums.outcome.truths:
         return "tokens have no labels: what is told is not judged"
     baseline = watched.sums.baseline
     if baseline is None or baseline[0] == 0:
