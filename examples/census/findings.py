@@ -145,5 +145,5 @@ def slice_line(answer: Answer, names: Names) -> str:
     return (
         f"Worst slice ({where}): where {worst['rule']}{f' ({meant})' if meant else ''} it is right of "
         f"{worst['value']:.0%} of people, of {worst['rest']['value']:.0%} of all others "
-        f"({worst['rows']:,} people; {len(answer['data'])} such slices)."
+        f"({worst['rows']:,} people; {len(answer['data'])} such slice{'s' if len(answer['data']) > 1 else ''})."
     )

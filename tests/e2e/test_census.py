@@ -183,7 +183,7 @@ def test_people_unlike_the_reference_are_told_where_the_feed_changed(scene: Scen
     assert november["scored"] + december["scored"] == scene.rows
     assert not november["raised"]
     assert december["raised"]
-    assert december["rate"] > 3 * december["expected_rate"]
+    assert december["rate"] > 2 * december["expected_rate"]
 
 
 def test_how_right_the_model_was_is_told_by_labels_and_without_them(scene: Scene) -> None:
