@@ -139,11 +139,12 @@ def slice_line(answer: Answer, names: Names) -> str:
     if not answer["data"]:
         return f"Worst slice ({where}): none in which it is right of fewer than {answer['threshold']:.0%}."
     worst = answer["data"][0]
+    many = "the only such slice" if len(answer["data"]) == 1 else f"{len(answer['data'])} such slices"
     meant = ", ".join(
         f"{name}: {label}" for name, label in names.attributes.items() if name in worst["rule"].split()
     )
     return (
         f"Worst slice ({where}): where {worst['rule']}{f' ({meant})' if meant else ''} it is right of "
         f"{worst['value']:.0%} of people, of {worst['rest']['value']:.0%} of all others "
-        f"({worst['rows']:,} people; {len(answer['data'])} such slice{'s' if len(answer['data']) > 1 else ''})."
+        f"({worst['rows']:,} people; {many})."
     )
