@@ -19,7 +19,7 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 MAX_CODES: Final = 2_000_000
 """Of a model with very many classes, attributes beyond this are not counted by group: rows tell them."""
 MAX_A_ROW: Final = 60
-"""Of several labels at once a row counts in a bin of each, for everybody, for each attribute and each segment:
+"""Of several labels at once a row counts in a bin of each, for everybody, each attribute and each segment:
 attributes beyond this are not counted by group, or sums would be larger than rows.
 """
 
