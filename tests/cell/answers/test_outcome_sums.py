@@ -53,7 +53,7 @@ def test_random_histories_with_restarts_and_lost_memory_give_the_sums_of_a_direc
     before, sent = None, 0
     for turn in range(TURNS):
         with opened(tmp_path, before, SOON if turn % 2 else DEFAULT_PACE) as rooms:
-            for _ in range(3):
+            for _ in range(2):
                 many = int(rng.integers(1, 40))
                 if rng.random() < 0.5:
                     rooms.send(sent, many, seconds=float(rng.integers(0, 5)) * 300)
