@@ -1,0 +1,472 @@
+"""Enrichments on a real node: what they wait for, their training Jobs, what a Job meets, and what it leaves.
+
+The tests run in any order: each leaves the model with the Enrichments that it found.
+"""
+
+import contextlib
+import json
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import delta_witness
+import numpy as np
+import pandas as pd
+import pytest
+
+from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
+from modelwarden.client import Cell
+from modelwarden.client.errors import CellError
+from testbed.cluster import Cluster
+
+NAMESPACE = "enrich-e2e"
+NAMESPACES = (NAMESPACE,)
+MODEL, STARVED = "credit", "starved"
+REFERENCE_ROWS, ROWS, DAYS = 5000, 4000, 19
+START = pd.Timestamp("2026-11-01", tz="UTC")
+TRAIN_SECONDS = 90.0
+FAIL_SECONDS = 180.0
+"""A Job tries four times, with 10, 20 and 40 seconds between."""
+OUT_OF_MEMORY = "used more memory than its limit: raise spec.training.resources.limits.memory"
+ATTRIBUTES = [
+    {"name": "income", "valueType": "FLOAT", "stage": "PIPELINE_INPUT"},
+    {"name": "age", "valueType": "INTEGER", "stage": "PIPELINE_INPUT"},
+    {"name": "city", "valueType": "STRING", "stage": "PIPELINE_INPUT", "categorical": True},
+    {"name": "sex", "valueType": "STRING", "stage": "NON_INPUT_DATA", "categorical": True,
+     "monitorForBias": True},
+    {"name": "risk", "valueType": "FLOAT", "stage": "PREDICTED_VALUE", "attributeLink": "defaulted",
+     "isPositivePredictedAttribute": True},
+    {"name": "defaulted", "valueType": "INTEGER", "stage": "GROUND_TRUTH", "attributeLink": "risk",
+     "categorical": True},
+]  # fmt: skip
+
+
+def people(rows: int, seed: int) -> pd.DataFrame:
+    """People who ask for credit: women get too high a risk, and the model fails old people in Naples."""
+    rng = np.random.default_rng(seed)
+    sex, city = rng.choice(["f", "m"], rows), rng.choice(["Milan", "Naples", "Rome"], rows)
+    age, income = rng.integers(18, 90, rows), np.round(rng.lognormal(10, 0.5, rows), 2)
+    odds = 1.2 * np.log(22_000 / income) + 0.02 * (45 - age)
+    truth = 1 / (1 + np.exp(-odds))
+    failed = (city == "Naples") & (age > 60)
+    return pd.DataFrame(
+        {
+            "income": income,
+            "age": age,
+            "city": city,
+            "sex": sex,
+            "risk": 1 / (1 + np.exp(-odds - np.where(sex == "f", 0.4, 0.0))),
+            "defaulted": (rng.random(rows) < np.where(failed, 1 - truth, truth)).astype(int),
+        }
+    )
+
+
+def inferences(rows: int, seed: int, tag: str) -> pd.DataFrame:
+    """The same with ids and times, spread over the days."""
+    step = (pd.Timedelta(days=DAYS) / rows).floor("us")
+    return people(rows, seed).assign(
+        partner_inference_id=[f"{tag}-{n}" for n in range(rows)],
+        inference_timestamp=pd.DatetimeIndex(START + step * np.arange(rows)),
+    )
+
+
+@dataclass
+class Place:
+    """The namespace with both models, through kubectl and through their servers."""
+
+    cluster: Cluster
+    kubectl: Kubectl
+    sent: int = 0
+    """Inferences that the model has acknowledged."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def apply(self, kind: str, name: str, **spec: Any) -> None:
+        """Applies an object with that spec."""
+        made = {
+            "apiVersion": "modelwarden.dev/v1alpha1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": NAMESPACE},
+            "spec": spec,
+        }
+        self.kubectl.apply(json.dumps(made), "--force-conflicts")
+
+    def patch(self, kind: str, name: str, **spec: Any) -> None:
+        """Changes some fields of a spec."""
+        change = ("--type", "merge", "--patch", json.dumps({"spec": spec}))
+        self.kubectl.run("patch", kind, name, "--namespace", NAMESPACE, *change)
+
+    def delete(self, kind: str, name: str) -> None:
+        """Deletes an object and waits until it is gone."""
+        self.kubectl.run("delete", kind, name, "-n", NAMESPACE, "--timeout=120s", seconds=130)
+
+    def status(self, kind: str, name: str) -> dict[str, Any]:
+        """An object's status, empty as long as there is none."""
+        return dict((self.kubectl.get(kind, name, NAMESPACE) or {}).get("status") or {})
+
+    def trained(self, kind: str, model: str = MODEL) -> dict[str, Any]:
+        """What the model's status says of one thing that is trained."""
+        known = self.status("mmodel", model).get("enrichments", [])
+        return next((dict(one) for one in known if one["kind"] == kind), {})
+
+    def wait(self, kind: str, name: str, seconds: float = TRAIN_SECONDS, **so: str) -> dict[str, Any]:
+        """Waits until the status of an Enrichment has those fields for its newest version; the status."""
+        generation = (self.kubectl.get(kind, name, NAMESPACE) or {})["metadata"]["generation"]
+
+        def look() -> tuple[bool, str]:
+            now = self.status(kind, name)
+            current = now.get("observedGeneration") == generation
+            return current and all(now.get(key) == value for key, value in so.items()), str(now)
+
+        wait_for(f"{name} is {so}", look, Waiting(seconds))
+        return self.status(kind, name)
+
+    def wait_trained(self, kind: str, model: str = MODEL, **so: Any) -> dict[str, Any]:
+        """Waits until what the model's status says of one thing has those fields."""
+
+        def look() -> tuple[bool, str]:
+            now = self.trained(kind, model)
+            return all(now.get(key) == value for key, value in so.items()), str(now)
+
+        wait_for(f"{kind} of {model} is {so}", look, Waiting(FAIL_SECONDS))
+        return self.trained(kind, model)
+
+    def wait_ready(self, model: str) -> None:
+        """Waits until a model's store takes in rows."""
+
+        def look() -> tuple[bool, str]:
+            return condition(self.kubectl.get("mmodel", model, NAMESPACE), "Ready")
+
+        wait_for(f"{model} is Ready", look, Waiting(180))
+
+    def jobs(self, kind: str, model: str = MODEL) -> list[dict[str, Any]]:
+        """The Jobs that train one thing."""
+        labels = {"modelwarden.dev/model": model, "modelwarden.dev/trains": kind}
+        return [
+            job
+            for job in self.kubectl.list("jobs", NAMESPACE)
+            if labels.items() <= (job["metadata"].get("labels") or {}).items()
+        ]
+
+    @contextlib.contextmanager
+    def cell(self, model: str = MODEL) -> Iterator[Cell]:
+        """The model's server."""
+        template = "go-template={{.data.key | base64decode}}"
+        key = self.kubectl.run("get", "secret", f"{model}-key", "-n", NAMESPACE, "-o", template)
+        url = self.cluster.reach(NAMESPACE, model, 8080)
+        with Cell(url, key, self.status("mmodel", model)["modelId"]) as opened:
+            yield opened
+
+    def load(self, model: str) -> None:
+        """Uploads reference rows and closes them."""
+        dataset = f"{model}-training"
+        with self.cell(model) as cell:
+            cell.upload_reference(people(REFERENCE_ROWS, 1), dataset=dataset)
+        self.patch("refds", dataset, closed=True, totalRecordCount=REFERENCE_ROWS)
+
+    def send(self, rows: pd.DataFrame) -> None:
+        """Sends inferences, all of which must be acknowledged."""
+        with self.cell() as cell:
+            report = cell.send(rows.drop(columns="defaulted"))
+        assert (report.acknowledged, report.refused) == (len(rows), ())
+        with self._lock:
+            self.sent += len(rows)
+
+    @contextlib.contextmanager
+    def sending(self, tag: str) -> Iterator[None]:
+        """Sends rows, fifty at a time, as long as the block lasts."""
+        over, troubles = threading.Event(), list[BaseException]()
+
+        def work() -> None:
+            try:
+                for number in range(2000):
+                    self.send(inferences(50, number, f"{tag}-{number}"))
+                    if over.wait(0.1):
+                        return
+            except BaseException as trouble:  # noqa: BLE001 - told by the thread that waits
+                troubles.append(trouble)
+
+        sender = threading.Thread(target=work)
+        sender.start()
+        try:
+            yield
+        finally:
+            over.set()
+            sender.join(timeout=150)
+        assert not sender.is_alive()
+        assert troubles == []
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The place once all is trained, and what was said on the way there."""
+
+    place: Place
+    said: list[tuple[str, str, str]]
+    """(Enrichment, state, message), in the order in which the API server told them."""
+    events: list[dict[str, Any]]
+    """About the model."""
+
+    def states(self, name: str) -> list[str]:
+        """The states that an Enrichment went through."""
+        told = [state for one, state, _ in self.said if one == name]
+        return [state for n, state in enumerate(told) if state and (n == 0 or told[n - 1] != state)]
+
+
+@contextlib.contextmanager
+def heard(kubectl: Kubectl, file: Path) -> Iterator[None]:
+    """Writes every status of an Enrichment to a file: a look now and then would miss some."""
+    words = "{.metadata.name}|{.status.state}|{.status.message}{'\\n'}"
+    question = ("get", "enrich", "--namespace", NAMESPACE, "--watch", "--output", f"jsonpath={words}")
+    with file.open("w") as out:
+        watching = subprocess.Popen(kubectl.command(*question), stdout=out)
+        try:
+            yield
+        finally:
+            watching.terminate()
+            watching.wait(timeout=20)
+
+
+def declare(place: Place) -> None:
+    """Both models; one of them may use so little memory that no training can."""
+    shape = {"inputType": "TABULAR", "outputType": "MULTICLASS", "attributes": ATTRIBUTES}
+    little = {"training": {"resources": {"limits": {"memory": "48Mi"}}}}
+    for name, more in ((MODEL, {}), (STARVED, little)):
+        place.apply("MonitoredModel", name, **shape, **more)
+        place.apply("ReferenceDataset", f"{name}-training", modelRef={"name": name})
+    for name in (STARVED, MODEL):
+        place.wait_ready(name)
+
+
+@pytest.fixture(scope="module")
+def scene(
+    cluster: Cluster,
+    kubectl: Kubectl,
+    new_namespace: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Scene]:
+    new_namespace(NAMESPACE)
+    place, file = Place(cluster, kubectl), tmp_path_factory.mktemp("said") / "enrichments"
+    declare(place)
+    place.load(STARVED)
+    with heard(kubectl, file):
+        for name, type_ in (("fair", "BiasMitigation"), ("weak", "Hotspots")):
+            place.apply("Enrichment", name, modelRef={"name": MODEL}, type=type_)
+            place.wait("enrich", name, state="Pending")
+        for kind in ("bias", "hotspots"):
+            place.wait_trained(kind, state="Pending", reason="Waiting")
+        rows = inferences(ROWS, 2, "first")
+        place.send(rows)
+        labels = rows[["partner_inference_id", "defaulted"]]
+        known = rows["inference_timestamp"] + pd.Timedelta(days=1)
+        with place.cell() as cell:
+            cell.send_labels(labels.assign(ground_truth_timestamp=known))
+        place.load(MODEL)
+        place.wait("enrich", "fair", state="Ready")
+        place.wait("enrich", "weak", state="Ready")
+        place.wait_trained("anomaly", state="Ready")
+    said = [tuple(line.split("|", 2)) for line in file.read_text().splitlines()]
+    told = kubectl.list("events", NAMESPACE)
+    about = [event for event in told if event["involvedObject"]["name"] == MODEL]
+    yield Scene(place, [(one, state, message) for one, state, message in said], about)
+    for name in (MODEL, STARVED):
+        if kubectl.get("mmodel", name, NAMESPACE):
+            place.delete("mmodel", name)
+
+
+def test_what_is_declared_waits_then_trains_then_is_ready(scene: Scene) -> None:
+    for name in ("fair", "weak"):
+        states = scene.states(name)
+        assert states[0] == "Pending"
+        assert states[-1] == "Ready"
+        assert "Training" in states
+        assert "Failed" not in states
+        assert len(scene.place.status("enrich", name)["artefactHash"]) == 64
+    waits = {(one, message) for one, state, message in scene.said if state == "Pending"}
+    assert ("fair", "waits for a closed reference dataset") in waits
+    assert ("weak", "waits for inferences and labels") in waits
+    header, *shown = scene.place.kubectl.run("get", "enrich", "-n", NAMESPACE, "-o", "wide").splitlines()
+    assert header.split()[-2:] == ["REASON", "MESSAGE"]
+    assert {line.split()[0] for line in shown} >= {"fair", "weak"}
+
+
+def test_anomalies_are_scored_without_any_object(scene: Scene) -> None:
+    place = scene.place
+    summary = place.wait_trained("anomaly", state="Ready", declaredBy=None)
+    assert len(summary["artefactHash"]) == 64
+    place.send(inferences(200, 3, "scored"))
+    body = {
+        "select": [{"property": "partner_inference_id"}, {"property": "anomaly_score"}],
+        "from": "enriched",
+        "filter": [{"property": "partner_inference_id", "comparator": "eq", "value": "scored-7"}],
+    }
+
+    def scored() -> tuple[bool, str]:
+        with place.cell() as cell:
+            found = cell.query(body)
+        return len(found) == 1 and bool(found["anomaly_score"].notna().all()), str(found.to_dict())
+
+    wait_for("the row has a score", scored, Waiting(60))
+    with place.cell() as cell:
+        (score,) = cell.query(body)["anomaly_score"]
+        judged = cell.status()["anomaly"]
+    assert 0 < score < 1
+    assert judged["scored"] > 0
+    assert 0 <= judged["rate"] < 0.1
+
+
+def test_applying_an_enrichment_makes_no_model_not_ready(scene: Scene) -> None:
+    told = [event for event in scene.events if event["involvedObject"]["kind"] == "MonitoredModel"]
+    assert [event["message"] for event in told if event["reason"] == "Starting"] == []
+    trained = {e["message"].split(":")[0] for e in told if e["reason"] == "EnrichmentTrained"}
+    assert trained >= {"anomaly", "bias", "hotspots"}
+
+
+def test_off_is_gone_from_the_answers_and_on_gives_the_same_artefact(scene: Scene) -> None:
+    place, answers = scene.place, "/enrichments/bias_mitigation"
+    curves, thresholds = f"{answers}/curves", f"{answers}/thresholds"
+    before = place.status("enrich", "fair")
+    with place.cell() as cell:
+        assert cell.ask(curves)["data"]
+        place.patch("enrich", "fair", enabled=False)
+        off = place.wait("enrich", "fair", state="Disabled")
+        assert "artefactHash" not in off
+        assert cell.ask(curves)["data"] == []
+        with pytest.raises(CellError, match="404"):
+            cell.ask(thresholds)
+        place.patch("enrich", "fair", enabled=True)
+        again = place.wait("enrich", "fair", state="Ready")
+        assert again["artefactHash"] == before["artefactHash"]
+        assert datetime.fromisoformat(again["trainedAt"]) > datetime.fromisoformat(before["trainedAt"])
+        assert cell.ask(curves)["data"]
+
+
+def test_a_younger_one_of_the_same_type_says_which_one_counts(scene: Scene) -> None:
+    place = scene.place
+    before = place.status("enrich", "fair")["artefactHash"]
+    with _deleted_after(place, "fairer"):
+        place.apply("Enrichment", "fairer", modelRef={"name": MODEL}, type="BiasMitigation", enabled=False)
+
+        def stalled() -> tuple[bool, str]:
+            return condition(place.kubectl.get("enrich", "fairer", NAMESPACE), "Stalled")
+
+        wait_for("it says so", stalled, Waiting(30))
+        assert "DuplicateEnrichment" in stalled()[1]
+        assert "Enrichment fair is older" in stalled()[1]
+        assert place.status("enrich", "fair")["artefactHash"] == before
+
+
+def test_too_little_memory_is_said_in_plain_words_and_more_helps(scene: Scene) -> None:
+    place = scene.place
+    failed = place.wait_trained("anomaly", STARVED, state="Failed", reason="OutOfMemory")
+    assert OUT_OF_MEMORY in failed["message"]
+    assert condition(place.kubectl.get("mmodel", STARVED, NAMESPACE), "Ready")[0]
+    place.patch("mmodel", STARVED, training={"resources": {"limits": {"memory": "1Gi"}}})
+    place.wait_trained("anomaly", STARVED, state="Ready", reason="Trained")
+    place.delete("refds", f"{STARVED}-training")
+    place.delete("mmodel", STARVED)
+    selector = ("--namespace", NAMESPACE, "--selector", f"modelwarden.dev/model={STARVED}")
+
+    def gone() -> tuple[bool, str]:
+        left = place.kubectl.run("get", "jobs,secrets,pods", *selector, "-o", "name").split()
+        return not left, " ".join(left)
+
+    wait_for("nothing is left of the model's trainings", gone, Waiting(60))
+
+
+def test_a_store_that_goes_during_a_training_loses_neither_it_nor_a_row(
+    scene: Scene, cluster: Cluster
+) -> None:
+    place = scene.place
+    default = place.wait_trained("anomaly", state="Ready", declaredBy=None)["artefactHash"]
+    seed = {"seed": 7}
+    with _deleted_after(place, "odd"), place.sending("during"):
+        place.apply(
+            "Enrichment", "odd", modelRef={"name": MODEL}, type="AnomalyDetection", anomalyDetection=seed
+        )
+        wait_for("a Job trains", lambda: (_at_work(place, "anomaly"), ""), Waiting(60, every=0.1))
+        selector = f"modelwarden.dev/model={MODEL},app.kubernetes.io/component=store"
+        gone = ("--grace-period=0", "--force", "--wait=false")
+        place.kubectl.run("delete", "pods", "-n", NAMESPACE, "--selector", selector, *gone)
+        place.wait_ready(MODEL)
+        trained = place.wait_trained("anomaly", state="Ready", reason="Trained", declaredBy="odd")
+        assert place.wait("enrich", "odd", artefactHash=trained["artefactHash"])["state"] == "Ready"
+    assert trained["artefactHash"] != default
+    _all_stored_once(place, cluster)
+    place.wait_trained("anomaly", state="Ready", reason="Trained", declaredBy=None, artefactHash=default)
+
+
+def test_what_trains_may_do_little_and_leaves_nothing_behind(scene: Scene) -> None:
+    place = scene.place
+    wait_for("no Job is at work", lambda: (not _working(place), str(_working(place))), Waiting(TRAIN_SECONDS))
+    jobs = {job["metadata"]["uid"]: job for job in place.kubectl.list("jobs", NAMESPACE)}
+    for job in jobs.values():
+        if job["metadata"]["labels"]["modelwarden.dev/model"] != MODEL:
+            continue
+        pod = job["spec"]["template"]["spec"]
+        (container,) = pod["containers"]
+        assert pod["automountServiceAccountToken"] is False
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["resources"]["limits"]["memory"]
+        assert all("persistentVolumeClaim" not in volume for volume in pod["volumes"])
+        assert _may_reach(place, job["spec"]["template"]["metadata"]["labels"]) == {53, 8080}
+    for secret in place.kubectl.list("secrets", NAMESPACE):
+        owners = {owner["uid"] for owner in secret["metadata"].get("ownerReferences", [])}
+        name = secret["metadata"]["name"]
+        assert name.endswith("-key") or owners & jobs.keys(), name
+    for pod in place.kubectl.list("pods", NAMESPACE):
+        (owner,) = pod["metadata"]["ownerReferences"]
+        assert owner["kind"] == "ReplicaSet" or owner["uid"] in jobs, pod["metadata"]["name"]
+
+
+@contextlib.contextmanager
+def _deleted_after(place: Place, enrichment: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        place.delete("enrich", enrichment)
+
+
+def _may_reach(place: Place, labels: dict[str, str]) -> set[int]:
+    """The ports to which pods with those labels may connect; only names and the model's own pods have any."""
+    ports = set()
+    for policy in place.kubectl.list("networkpolicies", NAMESPACE):
+        spec = policy["spec"]
+        if not spec["podSelector"]["matchLabels"].items() <= labels.items():
+            continue
+        assert "Egress" in spec["policyTypes"]
+        for rule in spec["egress"]:
+            opened = {port["port"] for port in rule["ports"]}
+            assert opened == {53} or rule["to"] == [{"podSelector": spec["podSelector"]}]
+            ports |= opened
+    return ports
+
+
+def _working(place: Place) -> list[str]:
+    """The Jobs of the model that are not finished."""
+    finished = {"Complete", "Failed"}
+    return [
+        job["metadata"]["name"]
+        for job in place.kubectl.list("jobs", NAMESPACE)
+        if job["metadata"]["labels"]["modelwarden.dev/model"] == MODEL
+        and not finished & {c["type"] for c in job.get("status", {}).get("conditions", [])}
+    ]
+
+
+def _at_work(place: Place, kind: str) -> bool:
+    return any(job.get("status", {}).get("ready") for job in place.jobs(kind))
+
+
+def _all_stored_once(place: Place, cluster: Cluster) -> None:
+    def look() -> tuple[bool, str]:
+        with place.cell() as cell:
+            rows = cell.status()["rows"]
+        return rows["stored"] == rows["acknowledged"] == place.sent, f"{rows}, sent {place.sent}"
+
+    wait_for("what was acknowledged is stored", look, Waiting(60))
+    folder = cluster.volume_folder(NAMESPACE, f"{MODEL}-data")
+    if folder is not None:
+        assert delta_witness.count(folder / "tables" / "inferences") == (place.sent, place.sent)
