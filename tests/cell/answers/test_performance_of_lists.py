@@ -130,6 +130,7 @@ async def test_ranked_lists(tmp_path):
             {"sex": "fm"[n % 2], "offers": [{"item_id": i} for i in rng.permutation(ITEMS)[:12]]}
             for n in range(300)
         ]
+        rows[299]["offers"] = [{"item_id": i} for i in ITEMS]
         await cell.send(rows)
         bought = {n: {"bought": list(rng.choice(ITEMS, rng.integers(0, 6)))} for n in range(30, 240)}
         await cell.label(bought)  # some of them for the second time
@@ -157,6 +158,10 @@ async def test_ranked_lists(tmp_path):
         await cell.label({n: {"bought": ["item 4", "item 5"]} for n in (10, 40, 250)})
         (window,) = await cell.both(**MARCH)
         assert window["labelled"] == 241
+        await cell.label({299: {"bought": [ITEMS[24]]}})
+        (window,) = (await cell.ask(**MARCH))["query_result"]
+        paired = window["metrics"]["mrr"]["n"]
+        assert window["mrr_at_most_higher"] == pytest.approx(1 / 21 / paired), "one may stand in place 21"
 
 
 async def test_tokens(tmp_path):
