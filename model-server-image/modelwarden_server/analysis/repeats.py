@@ -8,6 +8,7 @@ the reference tells by the same count. Repeats of about one row in thirty can be
 number of rows. Must not change: the numbers are stored in partials.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -81,7 +82,18 @@ def repeats(counts: npt.NDArray[np.int64], reference: RepeatProfile) -> Repeats 
     share = max(0.0, beyond) / n
     sure = beyond > _SURE * deviation + _REFERENCE_SURE * unsure
     raised = sure and share >= LEAST_SHARE and beyond > _MORE_THAN_NATURAL * natural
-    return Repeats(min(1.0, share), beyond / (deviation**2 + unsure**2) ** 0.5, raised)
+    return Repeats(min(share, _copies(counts, n)), beyond / (deviation**2 + unsure**2) ** 0.5, raised)
+
+
+def _copies(counts: npt.NDArray[np.int64], n: int) -> float:
+    """At most this share of the rows is a copy of another one: by how many different rows the numbers that
+    occur tell (linear counting, Whang et al., 1990). Where content comes many times, pairs tell too much.
+    """
+    free = int((counts == 0).sum())
+    if free == 0 or len(counts) == 0:
+        return 1.0
+    different = -len(counts) * math.log(free / len(counts))
+    return min(1.0, max(0.0, 1.0 - different / n))
 
 
 def _variance(n: int, meeting: float, thrice: float) -> float:

@@ -112,6 +112,14 @@ def test_repeats_are_estimated_and_independent_rows_are_none(n):
     assert found.share == pytest.approx(1 / 6, abs=0.04)
 
 
+@pytest.mark.parametrize("times", [2, 3, 10])
+def test_the_share_of_copies_is_right_however_often_a_row_comes(times):
+    rng = np.random.default_rng(times)
+    reference = RepeatProfile.of(counted(numbers(rng, 10_000)))
+    codes = [np.repeat(c, times) for c in numbers(rng, 600)]
+    assert repeats(counted(codes), reference).share == pytest.approx(1 - 1 / times, abs=0.1)
+
+
 def test_rows_that_are_alike_by_nature_are_no_repeats():
     rng = np.random.default_rng(5)
     reference = RepeatProfile.of(counted([rng.integers(0, 3, 8000) for _ in range(4)]))

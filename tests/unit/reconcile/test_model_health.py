@@ -1,6 +1,6 @@
 """Harm makes a model unhealthy: what persists in predictions, in many inputs, between inputs, in the rows."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -101,6 +101,41 @@ def test_a_model_that_got_worse_is_not_healthy_whatever_its_inputs_do(drift, by,
     verdict = model_healthy(given.model_copy(update={"performance": got_worse}), SPEC)
     assert (verdict.status, verdict.reason) == ("False", Reason.PERFORMANCE_WORSE)
     assert "auc is 0.5 and was 0.9" in verdict.message
+
+
+CALM = MetricValue(metric="auc", value=0.9, baseline=0.9)
+OTHER_END = END + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("by", "trusted", "metric", "end", "healthy"),
+    [
+        ("labels", False, CALM, END, "True"),
+        ("estimate", True, CALM, END, "True"),
+        ("labels", False, CALM, OTHER_END, "False"),
+        ("estimate", True, CALM, OTHER_END, "False"),
+        ("estimate", False, CALM, END, "False"),
+        (None, True, CALM.model_copy(update={"worse": True}), END, "False"),
+        (None, True, CALM.model_copy(update={"value": None}), END, "False"),
+    ],
+)
+def test_a_broken_pair_is_no_harm_where_the_model_is_known_to_do_as_well_as_ever(
+    by, trusted, metric, end, healthy
+):
+    estimate = EstimatedPerformance(
+        metrics=(metric,), trusted=trusted, window_end=end if by != "labels" else None
+    )
+    told = PerformanceReport(window_end=end, rows=900, by=by, estimated=estimate)
+    given = report([feature("aa")], [pair(broken=True)]).model_copy(update={"performance": told})
+    verdict = model_healthy(given, SPEC)
+    assert verdict.status == healthy
+    assert "aa and bb no longer depend on each other" in verdict.message
+
+
+@pytest.mark.parametrize("reason", [r for r in HARM if r != Reason.DEPENDENCE_BROKEN])
+def test_other_harm_is_told_even_where_the_model_does_well(reason):
+    told = PerformanceReport(window_end=END, rows=900, by="labels", metrics=(CALM,))
+    assert model_healthy(HARM[reason].model_copy(update={"performance": told}), SPEC).reason == reason
 
 
 LABELLED = MetricValue(metric="auc", value=0.81234, baseline=0.9)

@@ -79,7 +79,13 @@ def model_healthy(report: StatusReport, spec: MonitoredModelSpec) -> Verdict:
     if drift.state == "InsufficientData":
         least = spec.monitoring.minimum_rows
         return unknown(Reason.INSUFFICIENT_DATA, f"The window has {drift.rows} rows; a verdict needs {least}")
-    return _harm(drift, spec.monitoring.drifted_share) or _unsound(report.data_quality) or _harmless(drift)
+    fine = _still_does(report.performance, drift)
+    return (
+        _harm(drift, spec.monitoring.drifted_share)
+        or (None if fine else _broken(drift))
+        or _unsound(report.data_quality)
+        or _harmless(drift, fine)
+    )
 
 
 def _got_worse(performance: PerformanceReport | None) -> Verdict | None:
@@ -101,15 +107,37 @@ def _harm(drift: DriftReport, share: float) -> Verdict | None:
         return no(
             Reason.INPUTS_DRIFTED, f"{len(drifted)} of {len(inputs)} inputs have drifted: {_names(drifted)}"
         )
-    broken = [pair for pair in drift.pairs if pair.broken and pair.persistent]
-    if broken:
-        worst = max(broken, key=lambda pair: (pair.change, pair.one, pair.other))
-        return no(
-            Reason.DEPENDENCE_BROKEN,
-            f"{worst.one} and {worst.other} no longer depend on each other as in the reference"
-            + (f", nor do {len(broken) - 1} other pairs" if len(broken) > 1 else ""),
-        )
     return None
+
+
+def _still_does(performance: PerformanceReport | None, drift: DriftReport) -> str | None:
+    """That the model does as well as ever in the very window whose drift was judged, if its labels or a
+    trusted estimate say so. What attributes have to do with each other then explains, and condemns nothing.
+    """
+    if performance is None or performance.worse:
+        return None
+    if performance.by == "labels" and performance.window_end == drift.window_end:
+        return "by its labels the model does as well as in the reference"
+    estimate = performance.estimated
+    known = estimate is not None and estimate.trusted and estimate.window_end == drift.window_end
+    values = [m for m in estimate.metrics if m.value is not None] if estimate is not None and known else []
+    if values and not any(metric.worse for metric in values):
+        return "estimated from its scores the model does as well as in the reference"
+    return None
+
+
+def _broken(drift: DriftReport) -> Verdict | None:
+    told = _broken_pairs(drift)
+    return None if told is None else no(Reason.DEPENDENCE_BROKEN, told)
+
+
+def _broken_pairs(drift: DriftReport) -> str | None:
+    broken = [pair for pair in drift.pairs if pair.broken and pair.persistent]
+    if not broken:
+        return None
+    worst = max(broken, key=lambda pair: (pair.change, pair.one, pair.other))
+    more = f", nor do {len(broken) - 1} other pairs" if len(broken) > 1 else ""
+    return f"{worst.one} and {worst.other} no longer depend on each other as in the reference{more}"
 
 
 def _unsound(quality: DataQualityReport | None) -> Verdict | None:
@@ -130,7 +158,10 @@ def _unsound(quality: DataQualityReport | None) -> Verdict | None:
     return None
 
 
-def _harmless(drift: DriftReport) -> Verdict:
+def _harmless(drift: DriftReport, fine: str | None) -> Verdict:
+    told = _broken_pairs(drift)
+    if told is not None and fine is not None:
+        return yes(Reason.WITHIN_BOUNDS, f"{told}; {fine}")
     inputs = [f for f in drift.features if f.stage != _PREDICTED]
     drifted = [f for f in inputs if f.drifted]
     if drifted:
