@@ -136,10 +136,12 @@ def _rows(files: Sequence[Path], names: Sequence[str], times: str | None) -> Ite
 def _timed(file: Path) -> bool:
     """Whether every row of the file says when it happened."""
     metadata = pq.read_metadata(file)
-    names = metadata.schema.to_arrow_schema().names
-    if EVENT_TIME not in names:
+    # Not the place among the columns: of a column of lists of structs each field is a leaf of its own.
+    leaves = [metadata.schema.column(place).path for place in range(metadata.num_columns)]
+    if EVENT_TIME not in leaves:
         return False
-    groups = (metadata.row_group(n).column(names.index(EVENT_TIME)) for n in range(metadata.num_row_groups))
+    place = leaves.index(EVENT_TIME)
+    groups = (metadata.row_group(n).column(place) for n in range(metadata.num_row_groups))
     return all(g.statistics is not None and g.statistics.null_count == 0 for g in groups)
 
 
