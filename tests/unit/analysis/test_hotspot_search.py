@@ -190,6 +190,16 @@ def test_what_cannot_be_searched_is_told_in_a_sentence(name: str) -> None:
     assert hotspots(found) == []
 
 
+def test_errors_that_cannot_be_added_up_are_told_in_a_sentence() -> None:
+    rng = np.random.default_rng(1)
+    table = columns(2000, seed=1)
+    found, _ = searched(table, Regressed(rng.choice([1e308, -1e308], 2000), rng.normal(0, 1e307, 2000)))
+    for metric in (Metric.ABSOLUTE_ERROR, Metric.SQUARED_ERROR):
+        assert "too large" in found.notes[metric]
+        assert found.overall[metric] is None
+        assert hotspots(found, metric) == []
+
+
 def test_columns_that_say_nothing_do_no_harm() -> None:
     rows = 2000
     rng = np.random.default_rng(1)

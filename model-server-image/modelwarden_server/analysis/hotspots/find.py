@@ -17,6 +17,7 @@ from modelwarden_server.analysis.hotspots.search import DEFAULT_REACH, BeamSearc
 from modelwarden_server.analysis.hotspots.table import Mask, Table
 
 _FEWEST = 30
+_TOO_LARGE = "the errors are too large to be added up"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +54,13 @@ class Findings:
 def find(task: Task) -> Findings:
     """Search and measure. The same task gives the same findings."""
     losses = {m: loss for m, loss in task.outcome.losses().items() if m in task.metrics}
-    notes: dict[Metric, str] = {}
+    notes = {m: _TOO_LARGE for m, loss in losses.items() if not loss.addable}
+    nothing = np.zeros_like(task.finding)
+    losses |= {m: Loss(m, nothing, losses[m].loss) for m in notes}
     rules: list[Rule] = []
     for metric, loss in losses.items():
+        if metric in notes:
+            continue
         why_not = _unsearchable(loss, task)
         if why_not is not None:
             notes[metric] = why_not

@@ -47,6 +47,12 @@ class Loss:
     counts: Mask
     loss: Floats
 
+    @property
+    def addable(self) -> bool:
+        """Whether the losses and their squares can be added up."""
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite((self.loss[self.counts] ** 2).sum()))
+
 
 @dataclass(frozen=True, eq=False)
 class Classified:
@@ -110,8 +116,8 @@ class Regressed:
             error[labelled] = np.abs(self.predicted[labelled] - self.true[labelled])
             square = error**2
         found = [
-            Loss(Metric.ABSOLUTE_ERROR, labelled & np.isfinite(error), error),
-            Loss(Metric.SQUARED_ERROR, labelled & np.isfinite(square), square),
+            Loss(Metric.ABSOLUTE_ERROR, labelled, error),
+            Loss(Metric.SQUARED_ERROR, labelled, square),
         ]
         return {one.metric: one for one in found}
 
