@@ -226,7 +226,7 @@ def odd_models() -> dict[str, Callable[[], Odd]]:
                     )
                 ),
             ),
-            states=USUAL | {"bias": OFF, "loss": SETTLED},
+            states=USUAL | {"bias": OFF, "loss": SETTLED, "hotspots": ANY},
             refused=True,
         ),
         "a regression of NaN and infinity in the reference": lambda: Odd(
