@@ -12,6 +12,7 @@ from typing import Literal
 
 from modelwarden.errors import ReconcileError
 from modelwarden.reconcile.ports import Cluster, Manifest
+from modelwarden.reconcile.reasons import Reason
 from modelwarden.resources.conditions import Condition, ConditionType
 
 _log = logging.getLogger("modelwarden.events")
@@ -48,6 +49,8 @@ def transitions(before: Iterable[Condition], after: Iterable[Condition]) -> Iter
             yield Happening("Warning", condition.reason, text)
         elif condition.type in _TOLD and condition.status == "True":
             yield Happening("Normal", condition.reason, text)
+        elif condition.reason == Reason.SETTINGS_PENDING:
+            continue  # the next seconds of every change that a person makes: nothing to warn of
         elif condition.type in _TOLD and condition.status == "False" and old == "True":
             yield Happening("Warning", condition.reason, text)
 

@@ -23,6 +23,7 @@ def c(type_: str, status: Any, reason: str = "Why", message: str = "") -> Condit
         ([c("Ready", "False")], [c("Ready", "True")], [("Normal", "Why")]),
         ([c("Ready", "True")], [c("Ready", "False")], [("Warning", "Why")]),
         ([c("Ready", "True")], [c("Ready", "Unknown")], []),
+        ([c("Ready", "True")], [c("Ready", "False", "SettingsPending")], []),
         ([c("Ready", "True", "A")], [c("Ready", "True", "B")], []),
         ([c("ModelHealthy", "Unknown")], [c("ModelHealthy", "False")], []),
         ([c("ModelHealthy", "True")], [c("ModelHealthy", "False")], [("Warning", "Why")]),
