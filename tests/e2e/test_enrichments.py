@@ -328,16 +328,17 @@ def test_applying_an_enrichment_makes_no_model_not_ready(scene: Scene) -> None:
 def test_off_is_gone_from_the_answers_and_on_gives_the_same_artefact(scene: Scene) -> None:
     place, answers = scene.place, "/enrichments/bias_mitigation"
     curves, thresholds = f"{answers}/curves", f"{answers}/thresholds"
-    before = place.status("enrich", "fair")
+    before = place.wait("enrich", "fair", state="Ready")
     with place.cell() as cell:
         assert cell.ask(curves)["data"]
         place.patch("enrich", "fair", enabled=False)
-        off = place.wait("enrich", "fair", state="Disabled")
-        assert "artefactHash" not in off
-        assert cell.ask(curves)["data"] == []
-        with pytest.raises(CellError, match="404"):
-            cell.ask(thresholds)
-        place.patch("enrich", "fair", enabled=True)
+        try:
+            assert "artefactHash" not in place.wait("enrich", "fair", state="Disabled")
+            assert not cell.ask(curves)["data"]
+            with pytest.raises(CellError, match="404"):
+                cell.ask(thresholds)
+        finally:
+            place.patch("enrich", "fair", enabled=True)
         again = place.wait("enrich", "fair", state="Ready")
         assert again["artefactHash"] == before["artefactHash"]
         assert datetime.fromisoformat(again["trainedAt"]) > datetime.fromisoformat(before["trainedAt"])
@@ -346,7 +347,7 @@ def test_off_is_gone_from_the_answers_and_on_gives_the_same_artefact(scene: Scen
 
 def test_a_younger_one_of_the_same_type_says_which_one_counts(scene: Scene) -> None:
     place = scene.place
-    before = place.status("enrich", "fair")["artefactHash"]
+    before = place.wait("enrich", "fair", state="Ready")["artefactHash"]
     with _deleted_after(place, "fairer"):
         place.apply("Enrichment", "fairer", modelRef={"name": MODEL}, type="BiasMitigation", enabled=False)
 
