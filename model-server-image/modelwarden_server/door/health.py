@@ -4,6 +4,7 @@ The first three ask for no key and tell no row values; `/status` is what the ope
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,12 +15,13 @@ from starlette.routing import BaseRoute, Route
 
 from modelwarden import __version__
 from modelwarden.resources.report import LabelReport, LogReport, RowReport, StatusReport, TableReport
-from modelwarden_server.cell import Cell
+from modelwarden_server.cell import Cell, Room
 from modelwarden_server.metrics import CONTENT_TYPE
 from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
 
+log = logging.getLogger(__name__)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -89,8 +91,17 @@ def report_of(cell: Cell) -> StatusReport:
     if cell.has_store:
         known |= _of_store(cell.store, known["reason"])
     for room in cell.rooms:
-        known |= room.status()
+        known |= _said_by(room)
     return StatusReport(**known)
+
+
+def _said_by(room: Room) -> dict[str, Any]:
+    """What a room says. The fault of one must not take with it what all others say."""
+    try:
+        return room.status()
+    except Exception as error:
+        log.exception("%s cannot say how it is", type(room).__name__)
+        return {"reason": f"a fault of the server ({type(error).__name__}): its log tells more"}
 
 
 def _of_store(store: Store, reason: str | None) -> dict[str, Any]:
