@@ -64,6 +64,12 @@ def test_a_job_is_made_for_what_is_due_and_taken_away_only_when_it_works_for_not
     assert steps(world(*entries, jobs=jobs)) == expected
 
 
+def test_a_job_whose_result_is_in_use_is_left_to_end_by_itself() -> None:
+    assert steps(world(in_use(state="Pending", wanted=None), jobs=[made()])) == NOTHING
+    taken, _ = steps(world(in_use(state="Pending", wanted=None), jobs=[made(input_hash=OTHER)]))
+    assert taken == [made(input_hash=OTHER)["metadata"]["name"]]
+
+
 @pytest.mark.parametrize("word", [None, Silence("StoreUnreachable", "no")])
 def test_while_the_store_is_silent_nothing_is_made_and_nothing_taken_away(word: Any) -> None:
     assert steps(replace(world(said(), jobs=[made(input_hash=OTHER)]), report=word)) == NOTHING

@@ -147,10 +147,13 @@ def steps_of(world: World, means: Means, now: datetime) -> Steps:
 
 
 def _unwanted(world: World, entries: tuple[EnrichmentReport, ...]) -> Iterator[Manifest]:
-    """Jobs that work for nothing: the store wants something else of this kind by now, or nothing."""
-    wanted = {entry.kind: entry.wanted for entry in entries}
+    """Jobs that work for nothing: the store wants something else of this kind by now, or nothing.
+
+    One whose result is in use is about to end by itself, and its logs are worth keeping.
+    """
+    spoken_of = {entry.kind: (entry.wanted, entry.installed) for entry in entries}
     for job in _at_work(world):
-        if job.kind in wanted and wanted[job.kind] != job.input_hash:
+        if job.kind in spoken_of and job.input_hash not in spoken_of[job.kind]:
             yield job.live
 
 
