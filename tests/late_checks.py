@@ -1,4 +1,4 @@
-"""The server, whose indexes are compared with their checksums only after the start, as very large ones are."""
+"""The server, whose indexes are compared with their checksums after the start, as very large ones are."""
 
 import sys
 
