@@ -8,7 +8,9 @@ What this module must not do: make a cluster, or install anything.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -19,7 +21,7 @@ from examples.census.findings import Findings, labelled_month
 from examples.census.kubectl import Waiting, wait_for
 from examples.census.tables import tables_folder
 from examples.census.watched_model import DATASET, MODEL, WatchedModel
-from modelwarden.client import Cell, SendReport
+from modelwarden.client import Cell, CellError, SendReport
 
 SETTLE_SECONDS = 120.0
 
@@ -164,8 +166,31 @@ def ask_findings(cell: Cell, months: Sequence[replay.Month]) -> Findings:
         anomalies={month.name: cell.ask("/anomalies", limit="0", **_between(month)) for month in months},
         performance=performance,
         fairness=groups,
-        hotspots=cell.ask("/enrichments/hotspots/find", threshold=str(watched_model.hotspot_threshold())),
+        hotspots=ask_hotspots(cell),
     )
+
+
+def ask_hotspots(cell: Cell) -> dict[str, Any]:
+    """The worst slices of the newest window; waits until no window is left to be searched: Ready may also
+    mean that the reference was, and a window still is to be.
+    """
+    found: dict[str, Any] = {}
+
+    def searched() -> tuple[bool, str]:
+        nonlocal found
+        (entry,) = (one for one in cell.status()["enrichments"] if one["kind"] == "hotspots")
+        if entry["due"]:
+            return False, f"{entry['state']}: {entry['message']}"
+        try:
+            found = cell.ask("/enrichments/hotspots/find", threshold=str(watched_model.hotspot_threshold()))
+        except CellError as error:
+            if error.status != HTTPStatus.NOT_FOUND:
+                raise
+            return False, str(error)
+        return True, ""
+
+    wait_for("hotspots of the newest window", searched, Waiting(watched_model.TRAIN_SECONDS, every=1.0))
+    return found
 
 
 def _between(month: replay.Month) -> dict[str, str]:

@@ -3,7 +3,8 @@
 {"x": {"property", "alias", "num_bins"}, "y": {…}, "values": [{"function", "property", "alias"}],
 "filter": […]} gives a row for each bin of x (and y) that has rows. Numbers are cut into bins of equal width
 between the
-lowest and the highest that pass the filter; a bin is named by its lower end, categories by their value. What
+lowest and the highest that pass the filter; a bin is named by its lower end, categories by their value, in
+ascending order. What
 the documents leave open: functions are count, avg, sum, min and max; without `values` rows are counted; a
 row whose x or y is missing is in no bin. Must not know HTTP.
 """
@@ -88,6 +89,10 @@ class _Cut:
             return self.named.keys[place][1]
         return self.low + place * (self.high - self.low) / self.axis.num_bins
 
+    def order(self, place: int) -> int | str:
+        """What bins are sorted by: places of categories are only the order in which rows were met."""
+        return place if self.numeric else str(self.label(place))
+
 
 @dataclass
 class _Sums:
@@ -130,7 +135,7 @@ def distributions(body: bytes, sources: Sources, deadline: Deadline) -> dict[str
     for batch in rows.batches(list(dict.fromkeys([*(c.axis.property for c in cuts), *summed]))):
         _add(found, batch, cuts, values)
     answer = []
-    for places in sorted(found):
+    for places in sorted(found, key=lambda places: [c.order(p) for c, p in zip(cuts, places, strict=True)]):
         row = {cut.name: cut.label(place) for cut, place in zip(cuts, places, strict=True)}
         for value, sums in zip(values, found[places], strict=True):
             row[value.alias or "_".join(filter(None, (value.function, value.property)))] = sums.told(
