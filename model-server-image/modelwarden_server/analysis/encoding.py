@@ -35,6 +35,7 @@ MISSING: Final = -0.25
 _TOLD_APART: Final = 0.01
 _STEP: Final = 1 / 64
 _LARGEST: Final = 3e38
+_LONG_TEXT: Final = 2048
 Keys = npt.NDArray[np.uint64]
 NUMBER: Final = "number"
 CATEGORY: Final = "category"
@@ -114,6 +115,12 @@ class Encoder:
     def features(self) -> int:
         """How many numbers a row becomes."""
         return len(self.owner)
+
+    @property
+    def bytes_a_row(self) -> int:
+        """Memory of a row while it is encoded, about."""
+        texts = sum(isinstance(code, TextCoder) for code in self.codes)
+        return 4 * self.features + _LONG_TEXT * texts
 
     def encode(self, rows: pa.RecordBatch) -> Matrix:
         """The matrix of the rows, which have at least the columns by name."""

@@ -16,6 +16,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from modelwarden_server.analysis.mixing import GOLDEN, mix
+
 BUCKETS: Final = 16_384
 _SHIFT: Final = np.uint64(64 - 14)
 _SURE: Final = 5.0
@@ -60,9 +62,7 @@ def numbers_of(codes: Sequence[npt.NDArray[np.signedinteger]]) -> npt.NDArray[np
     mixed = np.zeros(len(codes[0]) if codes else 0, dtype=np.uint64)
     with np.errstate(over="ignore"):
         for place, code in enumerate(codes):
-            mixed = _mix(
-                mixed ^ (code.astype(np.uint64) + np.uint64((place + 1) * 0x9E3779B97F4A7C15 % 2**64))
-            )
+            mixed = mix(mixed ^ (code.astype(np.uint64) + np.uint64((place + 1) * int(GOLDEN) % 2**64)))
     return (mixed >> _SHIFT).astype(np.int64)
 
 
@@ -100,10 +100,3 @@ def _variance(n: int, meeting: float, thrice: float) -> float:
     """Of the number of pairs that share a number among n independent rows."""
     pairs = n * (n - 1) / 2
     return pairs * (meeting - meeting**2) + 2 * pairs * (n - 2) * (thrice - meeting**2)
-
-
-def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014)."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))

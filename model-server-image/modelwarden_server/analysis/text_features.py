@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from modelwarden_server.analysis.mixing import GOLDEN, mix
 from modelwarden_server.analysis.trees import Floats, Matrix
 
 TEXT: Final = "text"
@@ -144,9 +145,7 @@ def _pieces(values: pa.Array) -> Iterator[pa.Array]:
 
 def _signs() -> npt.NDArray[np.float64]:
     """+1 or −1 by bucket and projection, of a generator of our own: the same for ever."""
-    state = np.arange(BUCKETS * PROJECTIONS, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for multiplier, shift in ((0xBF58476D1CE4E5B9, 30), (0x94D049BB133111EB, 27)):
-        state = (state ^ (state >> np.uint64(shift))) * np.uint64(multiplier)
+    state = mix(np.arange(BUCKETS * PROJECTIONS, dtype=np.uint64) + GOLDEN)
     return np.where((state >> np.uint64(63)) == 1, 1.0, -1.0).reshape(PROJECTIONS, BUCKETS)
 
 

@@ -19,7 +19,6 @@ from modelwarden_server.analysis.anomaly import LEAST_ROWS, AnomalyModel
 from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.encoding import Encoder, coding_of
-from modelwarden_server.analysis.text_features import TEXT_FEATURES
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.anomaly_answer import AnomalyQuestions, Installed
 from modelwarden_server.enrichments.anomaly_door import AnomalyDoor
@@ -49,7 +48,6 @@ OWN: Final = (
     pa.field(NAMED, pa.list_(pa.string())),
 )
 SCHEMA: Final = score_schema(OWN)
-_LONG_TEXT: Final = 2048
 _QUERY_SECONDS: Final = 2.0
 _OFF: Final = Disabled("TurnedOff", "anomaly detection is turned off by an Enrichment with enabled: false")
 _NOT_FOR: Final[dict[InputType | None, str]] = {
@@ -73,9 +71,7 @@ class AnomalyScoring:
     @property
     def bytes_a_row(self) -> int:
         """See RowScoring."""
-        encoder = self.model.encoder
-        texts = (encoder.features - len(encoder.columns)) // (TEXT_FEATURES - 1)
-        return 4 * encoder.features + _LONG_TEXT * texts
+        return self.model.encoder.bytes_a_row
 
     def score(self, rows: pa.RecordBatch) -> list[pa.Array]:
         """See RowScoring."""
@@ -156,17 +152,12 @@ class AnomalyKind:
         counts = TableCounts(
             store.folders.table("score_counts"), table, self._space, self._cell.identity.is_batch
         )
-        self._scorer = RowScorer(
-            store.tables.inferences,
+        self._scorer = RowScorer.started(
+            store,
             table,
             counts,
             lambda: self._cell.settings.current.enrichments.anomaly_detection.enabled,
-            rules=lambda: store.maintenance.rules(),
-            clock=store.clock,
-            hurry=store.maintenance.wake,
         )
-        store.on_forget.append(self._scorer.forget)
-        self._scorer.start()
         return self._scorer
 
     def status(self) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.analysis.loss_model import LEAST_ROWS, LossModel
 from modelwarden_server.analysis.performance.outcome import Task, outcome_of
 from modelwarden_server.analysis.profile import ReferenceProfile
-from modelwarden_server.analysis.text_features import TEXT_FEATURES
 from modelwarden_server.cell import Cell
 from modelwarden_server.durable import make_folder, replace_file
 from modelwarden_server.enrichments.anomaly import check_encoder, input_columns
@@ -42,7 +41,6 @@ from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
 
 SCHEMA: Final = score_schema((pa.field(ABSOLUTE, pa.float64()), pa.field(SQUARED, pa.float64())))
-_LONG_TEXT: Final = 2048
 _NOT_FOR: Final = Disabled(
     "NotForThisModel", "errors are estimated for regression models that predict a number with a ground truth"
 )
@@ -63,9 +61,7 @@ class LossScoring:
     @property
     def bytes_a_row(self) -> int:
         """See RowScoring: following a row down all trees takes more than the row itself."""
-        encoder = self.model.encoder
-        texts = (encoder.features - len(encoder.columns)) // (TEXT_FEATURES - 1)
-        return 4 * encoder.features + _LONG_TEXT * texts
+        return self.model.encoder.bytes_a_row
 
     def score(self, rows: pa.RecordBatch) -> list[pa.Array]:
         """See RowScoring."""
@@ -166,17 +162,7 @@ class LossKind:
             shutil.rmtree(folder, ignore_errors=True)  # counts in an unknown unit
         table = AppendTable.open(store.folders.table("expected_losses"), SCHEMA, frozenset({ID}))
         counts = TableCounts(folder, table, self._space, self._cell.identity.is_batch)
-        self._scorer = RowScorer(
-            store.tables.inferences,
-            table,
-            counts,
-            lambda: True,
-            rules=lambda: store.maintenance.rules(),
-            clock=store.clock,
-            hurry=store.maintenance.wake,
-        )
-        store.on_forget.append(self._scorer.forget)
-        self._scorer.start()
+        self._scorer = RowScorer.started(store, table, counts, lambda: True)
         return self._scorer
 
     def reach(self, timeout: float) -> bool:

@@ -31,6 +31,7 @@ from modelwarden_server.schema.digest import Words, id_keys
 from modelwarden_server.store.delta import AppendTable, Replacement, TableFile
 from modelwarden_server.store.listening import Settled
 from modelwarden_server.store.rewriting import merge_files, rows_without
+from modelwarden_server.store.store import Store
 from modelwarden_server.store.upkeep import KeepRules, to_merge
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,24 @@ class RowScorer:
         self._started = False
         self._thread = threading.Thread(target=self._run, name=f"{name}-scorer", daemon=True)
         self._note(self.source.version)
+
+    @classmethod
+    def started(
+        cls, store: Store, table: AppendTable, counts: TableCounts, turned_on: Callable[[], bool]
+    ) -> "RowScorer":
+        """A scorer of a store's inferences, at work, and told of what is to be forgotten."""
+        scorer = cls(
+            store.tables.inferences,
+            table,
+            counts,
+            turned_on,
+            rules=lambda: store.maintenance.rules(),
+            clock=store.clock,
+            hurry=store.maintenance.wake,
+        )
+        store.on_forget.append(scorer.forget)
+        scorer.start()
+        return scorer
 
     @property
     def scored(self) -> int:

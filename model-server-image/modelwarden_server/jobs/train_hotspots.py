@@ -21,6 +21,7 @@ from modelwarden_server.analysis.hotspots.outcomes import Classified, Outcome, R
 from modelwarden_server.analysis.hotspots.result import Known, Lineage, Seen, result_of, written
 from modelwarden_server.analysis.hotspots.rules import rule_of
 from modelwarden_server.analysis.hotspots.table import Attribute, Categories, Numbers, Table
+from modelwarden_server.analysis.mixing import GOLDEN, mix
 from modelwarden_server.analysis.performance.outcome import Outcome as Columns
 from modelwarden_server.analysis.performance.outcome import Task as Answer
 from modelwarden_server.analysis.performance.outcome import outcome_of
@@ -101,18 +102,10 @@ def _pieces(
     highest = np.uint64(min(1.0, most / max(1, given.records)) * (2**64 - 2**11))
     number = 0
     for batch in given.reference(names, _ROWS_AT_ONCE):
-        keys = _mixed(np.arange(number, number + batch.num_rows, dtype=np.uint64))
+        keys = mix(np.arange(number, number + batch.num_rows, dtype=np.uint64) + GOLDEN)
         number += batch.num_rows
-        kept = _mixed(keys) <= highest
+        kept = mix(keys + GOLDEN) <= highest
         yield keys[kept], batch.filter(pa.array(kept))
-
-
-def _mixed(places: Keys) -> Keys:
-    """splitmix64's finaliser: a hash of each place."""
-    x = places + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
 
 
 @dataclass
