@@ -18,6 +18,8 @@ from modelwarden.resources.quantities import Duration, parse_duration, whole_byt
 from modelwarden.resources.resolution import resolve_attributes
 from modelwarden.resources.resolved import ResolvedAttribute
 from modelwarden.resources.schema import ResourceModel
+from modelwarden.resources.server import AssetSlot
+from modelwarden.resources.serving import FieldMapping, FlowStage
 
 FORMAT_VERSION: Final = 1
 HASH_LENGTH = 10
@@ -146,12 +148,49 @@ class HotspotSettings(ResourceModel):
         return parse_duration(self.window)
 
 
+class ExplainabilitySettings(ResourceModel):
+    """Explanations, as far as the cell needs to know: what sizes the pods is the operator's."""
+
+    enabled: bool = False
+    algorithm: Literal["lime", "shap"] = "lime"
+    samples: int = 2000
+    seed: int | None = None
+    expected_values: tuple[float, ...] = ()
+    import_path: str = "entrypoint"
+    python_version: str | None = None
+    score_percent: float = 1.0
+    threads: int = 5
+    streaming: bool = True
+
+
+class ServingSettings(ResourceModel):
+    """Predictions made by the cell, as far as the cell needs to know."""
+
+    flow: tuple[FlowStage, ...]
+    python_version: str | None = None
+    inputs: tuple[FieldMapping, ...] = ()
+    outputs: tuple[FieldMapping, ...] = ()
+    webhooks: bool = False
+    image: bool = False
+    """The user's image brings all packages: no environment is made."""
+
+
+class ServerSettings(ResourceModel):
+    """The model's server as the store knows it."""
+
+    url: str | None = None
+    """Where its sidecars are reached; None: there are none."""
+    assets: dict[AssetSlot, str] = Field(default_factory=dict)
+    """What the declared source of each file is called: "upload", or a hash that a Job's key names."""
+
+
 class EnrichmentSettings(ResourceModel):
     """What is computed on top of the rows. The defaults are those of a model without Enrichment objects."""
 
     anomaly_detection: AnomalySettings = AnomalySettings()
     bias_mitigation: MitigationSettings = MitigationSettings()
     hotspots: HotspotSettings = HotspotSettings()
+    explainability: ExplainabilitySettings = ExplainabilitySettings()
 
 
 class IngestSettings(ResourceModel):
@@ -177,6 +216,8 @@ class CellSettings(ResourceModel):
     ingest: IngestSettings
     storage: StorageSettings = StorageSettings()
     enrichments: EnrichmentSettings = EnrichmentSettings()
+    serving: ServingSettings | None = None
+    server: ServerSettings = ServerSettings()
 
 
 def identity_of(model: MonitoredModel) -> CellIdentity:

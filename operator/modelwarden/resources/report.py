@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field
 
 from modelwarden.resources.schema import ResourceModel
+from modelwarden.resources.server import PodReport, Role
 
 Phase = Literal["Recovering", "Ready", "Draining", "Failed"]
 ReferenceState = Literal["open", "closed", "profiled", "failed"]
@@ -442,6 +443,69 @@ class HotspotReport(Report):
     """Why nothing was searched, if so."""
 
 
+class AssetReport(Report):
+    """One file of the user's. `due`: a Job is to fetch it from its source."""
+
+    slot: str
+    source_hash: str
+    state: Literal["Missing", "Present", "Failed"] = "Missing"
+    due: bool = False
+    message: str = ""
+    sha256: str | None = None
+    bytes: int = 0
+
+
+class EnvironmentReport(Report):
+    """The packages of one set of requirements. `due`: a Job is to install them."""
+
+    hash: str
+    """Of the requirements and the Python version: names the Job."""
+    roles: tuple[Role, ...] = ()
+    state: Literal["Due", "Ready", "Failed"] = "Due"
+    due: bool = False
+    python_version: str | None = None
+    message: str = ""
+    """Of a failure the last lines of the installer."""
+    sha256: str | None = None
+    bytes: int = 0
+
+
+class ExplanationReport(Report):
+    """What became of the rows that were to be explained: chosen = explained + waiting + failed + skipped."""
+
+    chosen: int = 0
+    explained: int = 0
+    waiting: int = 0
+    failed: int = 0
+    """Rows for which there is no explanation although it was tried; counted in the table with the reason."""
+    skipped: int = 0
+    """Rows passed over because more waited than may wait."""
+    late: int = 0
+    """Results that came after somebody else had been asked, thrown away."""
+    newest: datetime | None = None
+    """Arrival of the newest explained row."""
+    path: str | None = None
+    problem: str | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    """Global importance of the newest window: attribute and mean absolute value, highest first, ten."""
+    agreement: float | None = None
+    """Attribution drift: rank agreement (nDCG) of that window with the reference."""
+
+
+class ServerReport(Report):
+    """What the store knows of the model's server."""
+
+    plan_hash: str = ""
+    waiting_for: tuple[str, ...] = ()
+    assets: tuple[AssetReport, ...] = ()
+    environments: tuple[EnvironmentReport, ...] = ()
+    pods: tuple[PodReport, ...] = ()
+    """Those heard of in the last half minute."""
+    explanations: ExplanationReport | None = None
+    predictions: int = 0
+    """Raw predictions kept, of a model that is served."""
+
+
 class StatusReport(Report):
     """The whole of `/status`."""
 
@@ -473,6 +537,8 @@ class StatusReport(Report):
     forget: ForgetReport | None = None
     enrichments: tuple[EnrichmentReport, ...] = ()
     hotspots: HotspotReport | None = None
+    server: ServerReport | None = None
+    """None: the model has no server, neither explained nor served."""
 
     def to_json(self) -> bytes:
         """The report as camelCase JSON."""

@@ -113,6 +113,29 @@ FULL = {
         "worst": "where age > 60: accuracy 0.41 instead of 0.83 elsewhere (90 rows measured)",
         "worstValue": 0.41, "worstRest": 0.83, "worstRows": 180, "newInsights": 2, "note": "",
     },
+    "server": {
+        "planHash": "p", "waitingFor": [], "predictions": 3,
+        "assets": [{
+            "slot": "explain-project", "sourceHash": "upload", "state": "Present", "due": False,
+            "message": "", "sha256": "ab", "bytes": 10,
+        }],
+        "environments": [{
+            "hash": "ef", "roles": ["explain"], "state": "Ready", "due": False, "pythonVersion": "3.8",
+            "message": "", "sha256": "cd", "bytes": 20,
+        }],
+        "pods": [{
+            "pod": "credit-server-1", "planHash": "p", "version": "0.1.0", "startedAt": None,
+            "predicted": 1, "failedPredictions": 0,
+            "codes": [{
+                "role": "explain", "codeHash": "gh", "state": "Ready", "message": "", "python": "3.11.2",
+                "path": "trees", "why": "verified", "difference": 0.0, "differs": False, "restarts": 0,
+            }],
+        }],
+        "explanations": {
+            "chosen": 5, "explained": 3, "waiting": 1, "failed": 1, "skipped": 0, "late": 0,
+            "newest": None, "path": "trees", "problem": None, "top": [["age", 0.2]], "agreement": 0.98,
+        },
+    },
 }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Explanations of stored rows: which, whose turn, the table, and what people ask of it."""

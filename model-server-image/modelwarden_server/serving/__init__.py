@@ -1,0 +1,1 @@
+"""Predictions as the store keeps them: raw, with their failures."""
