@@ -1,0 +1,60 @@
+"""What the parts of one sidecar share: who they are, whom they talk to, what is to run, and what runs.
+
+Attributes under "changes" are replaced, never mutated, by one owner each. Must not act.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import httpx
+
+from modelwarden.resources.cell import CellIdentity
+from modelwarden.resources.server import CodeReport, Role, ServerPlan
+from modelwarden_server.podwire import Running
+from modelwarden_server.settings import SettingsHolder
+
+
+@dataclass
+class Counts:
+    """What this pod has done since it started."""
+
+    predicted: int = 0
+    failed_predictions: int = 0
+    forwarded: int = 0
+    tasks: int = 0
+    explained_rows: int = 0
+    failed_rows: int = 0
+    failed_tasks: int = 0
+
+
+@dataclass
+class Pod:
+    """One pod of a cell's server."""
+
+    name: str
+    identity: CellIdentity
+    settings: SettingsHolder
+    store: httpx.AsyncClient
+    """With the cell's key on each request."""
+    model_server: httpx.AsyncClient
+    """The model server behind the pod's socket: paths as in podwire."""
+    started_at: datetime
+    counts: Counts = field(default_factory=Counts)
+    # changes: by the plan's loop
+    plan: ServerPlan | None = None
+    """What the store wants to run; None until it was reached."""
+    running: Running | None = None
+    """What the model server last said; None while it does not answer."""
+    waiting: tuple[CodeReport, ...] = ()
+    """Of codes whose files are not here yet: why."""
+    ending: bool = False
+
+    def report_of(self, role: Role) -> CodeReport | None:
+        """How far the user's code of that role is; None where the plan has none."""
+        said = self.running.codes if self.running is not None else ()
+        return next((report for report in (*self.waiting, *said) if report.role == role), None)
+
+    def ready(self, role: Role) -> bool:
+        """Whether the user's code of that role can be asked now."""
+        report = self.report_of(role)
+        return self.running is not None and report is not None and report.state == "Ready"
