@@ -39,6 +39,10 @@ EXPLAINED: Final = pa.schema(
         pa.field("model_rows", pa.int64()),
         # JSON: tokens of texts, segments of images; null for tables
         pa.field("parts", pa.string()),
+        # LIME: share of the most important inputs that come again with other seeds, 0 to 1; else null
+        pa.field("stability", pa.float64()),
+        # LIME: weighted R2 of the local model, one for each output; else null
+        pa.field("fit", pa.list_(pa.float64())),
         # why there is no explanation; null where there is one
         pa.field("failure", pa.string()),
     ]

@@ -41,6 +41,11 @@ class Explanations:
     """(n, k, d): standard errors; None where values are exact."""
     parts: tuple[str | None, ...] | None = None
     """(n,): JSON of tokens or segments; None for tables."""
+    stability: Floats | None = None
+    """(n,): share of its most important parts that a row's explanation has again with other seeds, 0 to 1;
+    None where nothing is drawn."""
+    fit: Floats | None = None
+    """(n, k): weighted R2 of the local model (LIME); None where the values are no fit."""
 
 
 class Explainer(Protocol):
