@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, Field
 
 from modelwarden.resources.attributes import InputType, OutputType, Sensitivity
+from modelwarden.resources.enrichment import ExplainabilityConfig
 from modelwarden.resources.identity import model_id
 from modelwarden.resources.monitoredmodel import MonitoredModel
 from modelwarden.resources.monitoring import DriftMetric, Segment
@@ -161,6 +162,11 @@ class ExplainabilitySettings(ResourceModel):
     score_percent: float = 1.0
     threads: int = 5
     streaming: bool = True
+    image: bool = False
+    """The user's image brings all packages: no environment is made."""
+    declared: ExplainabilityConfig | None = None
+    """The Enrichment's own words, with what sizes the pods: told to people who ask the cell, and compared with
+    what they would change. None: there is no Enrichment."""
 
 
 class ServingSettings(ResourceModel):
@@ -181,7 +187,11 @@ class ServerSettings(ResourceModel):
     url: str | None = None
     """Where its sidecars are reached; None: there are none."""
     assets: dict[AssetSlot, str] = Field(default_factory=dict)
-    """What the declared source of each file is called: "upload", or a hash that a Job's key names."""
+    """What the declared source of each file is called: "upload", or a hash that a Job's key names. A slot that
+    nothing is declared for is left out."""
+    runtime: str = ""
+    """What names the Python that runs the user's code (its version, say 3.11): environments are made by it and
+    for it, so that another one gets another environment."""
 
 
 class EnrichmentSettings(ResourceModel):
