@@ -70,8 +70,8 @@ async def _store(options: argparse.Namespace) -> int:
     return_memory_early()
     from modelwarden_server.apps import run_cell
     from modelwarden_server.cell import Cell
+    from modelwarden_server.httpserver import Address
     from modelwarden_server.schema.compiled import UnsupportedAttributeError
-    from modelwarden_server.serve import Address
     from modelwarden_server.settings import ConfigurationError, SettingsHolder, read_identity
     from modelwarden_server.store.writer import Pace
 

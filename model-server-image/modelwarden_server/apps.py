@@ -27,10 +27,11 @@ from modelwarden_server.enrichments.hotspots import Hotspots
 from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
+from modelwarden_server.httpserver import Address
 from modelwarden_server.query.performance.fair_room import FairnessRoom, Given
 from modelwarden_server.query.performance.room import Neighbours, PerformanceRoom
 from modelwarden_server.query.room import AnswerRoom
-from modelwarden_server.serve import Address, serve
+from modelwarden_server.serve import serve
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
 
 

@@ -19,10 +19,11 @@ from modelwarden.resources.attributes import ValueType
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
 from modelwarden_server.companion import Companion
+from modelwarden_server.httpserver import Address
 from modelwarden_server.localfiles import FolderError, LocalModel, read_folder
 from modelwarden_server.logs import log_as_json
 from modelwarden_server.schema.compiled import UnsupportedAttributeError
-from modelwarden_server.serve import Address, serve
+from modelwarden_server.serve import serve
 from modelwarden_server.settings import POLL_SECONDS, ConfigurationError, SettingsHolder, read_key
 from modelwarden_server.store.writer import Pace
 

@@ -15,10 +15,6 @@ SOCKET: Final = "model-server.sock"
 LOAD, STATUS, EXPLAIN, PREDICT = "/load", "/status", "/explain", "/predict"
 ASKED: Final = "x-modelwarden-asked"
 """Header of an explanation that somebody is waiting for: it does not queue behind stored rows."""
-BUDGET: Final = "x-modelwarden-seconds"
-"""Header: seconds after which whoever asked is gone."""
-CODE: Final = "x-modelwarden-code"
-"""Header of answers: the hash of the code that made them."""
 
 
 class CodeToRun(Document):

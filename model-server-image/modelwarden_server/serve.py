@@ -7,46 +7,16 @@ the log is safe, and the next start takes it from there.
 
 import asyncio
 import logging
-import signal
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from modelwarden_server.cell import Cell, Phase
-from modelwarden_server.settings import POLL_SECONDS, ConfigurationError
+from modelwarden_server.httpserver import Address, LastAnswers, check_free, serve_until_told
+from modelwarden_server.settings import POLL_SECONDS
 
 log = logging.getLogger(__name__)
-WAITING_REQUESTS = 4096
 LINGER_SECONDS = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen."""
-
-    host: str
-    port: int
-
-
-class LastAnswers:
-    """While the process is ending, tells clients not to send another request on the same connection."""
-
-    def __init__(self, app: ASGIApp, cell: Cell) -> None:
-        self._app = app
-        self._cell = cell
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_last(message: Message) -> None:
-            if message["type"] == "http.response.start" and self._cell.phase is Phase.DRAINING:
-                message["headers"] = [*message.get("headers", []), (b"connection", b"close")]
-            await send(message)
-
-        await self._app(scope, receive, send_last)
 
 
 async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], int], grace: float) -> int:
@@ -55,49 +25,17 @@ async def serve(cell: Cell, app: ASGIApp, address: Address, busy: Callable[[], i
     `busy` tells how many requests are being worked on; `grace` is seconds for finishing them and for the
     tables together. Raises ConfigurationError if the address cannot be listened on.
     """
-    _check_free(address)
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    server = Server(
-        LastAnswers(app, cell),
-        address=address.host,
-        port=address.port,
-        interface=Interfaces.ASGINL,
-        backlog=1024,
-        backpressure=WAITING_REQUESTS,
-        http1_settings=HTTP1Settings(header_read_timeout=30_000, keep_alive=True),
-        websockets=False,
-        log_enabled=False,
-    )
+    check_free(address)
     cell.start()
-    serving = asyncio.create_task(server.serve())
     polling = asyncio.create_task(_poll(cell))
-    ended = asyncio.create_task(stop.wait())
-    await asyncio.wait({serving, ended}, return_when=asyncio.FIRST_COMPLETED)
-    code = await _end(cell, busy, grace)
-    polling.cancel()
-    server.stop()  # type: ignore[no-untyped-call]
     try:
-        async with asyncio.timeout(5):
-            await serving
-    except TimeoutError:
-        log.warning("connections were still open at the end")
-    return code
-
-
-def _check_free(address: Address) -> None:
-    """The server shares a port with whoever allows it, and would so halve the traffic of another cell."""
-    try:
-        family, kind, _, _, where = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(where)
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {address.host}:{address.port} ({error.strerror}): choose another --port"
-        ) from error
+        return await serve_until_told(
+            LastAnswers(app, lambda: cell.phase is Phase.DRAINING),
+            address,
+            lambda: _end(cell, busy, grace),
+        )
+    finally:
+        polling.cancel()
 
 
 async def _poll(cell: Cell) -> None:
@@ -111,9 +49,6 @@ async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
     loop = asyncio.get_running_loop()
     begun = loop.time()
     deadline = begun + grace
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
     cell.drain()
     log.info("ending: %d requests inside", busy())
     while busy() and loop.time() < deadline:  # noqa: ASYNC110 - once in the life of a process
