@@ -139,6 +139,9 @@ class _Operator:
             store_resources=settings.store_resources,
             training_resources=settings.training_resources,
             pod_defaults=settings.pod_defaults,
+            cell_python=settings.cell_python,
+            runtimes=settings.runtimes,
+            package_index=settings.package_index,
         )
         rhythm = Rhythm(settings.poll_interval, settings.data_facts_interval, settings.delete_deadline)
         return Collaborators(cluster, cells, install, rhythm, settings.endpoint, lambda: datetime.now(UTC))

@@ -10,8 +10,13 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from modelwarden.reconcile.collaborators import DEFAULT_JOB_RESOURCES, DEFAULT_STORE_RESOURCES
+from modelwarden.reconcile.collaborators import (
+    DEFAULT_JOB_RESOURCES,
+    DEFAULT_PYTHON,
+    DEFAULT_STORE_RESOURCES,
+)
 from modelwarden.reconcile.ports import Key
+from modelwarden.resources.packages import PackageIndex, Runtime
 from modelwarden.resources.pod import PodSpec, Resources
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
@@ -34,6 +39,13 @@ class OperatorSettings(BaseSettings):
 
     cell_image: str = Field("modelwarden-server:dev", description="image of stores and Jobs")
     cell_image_pull_policy: str = "IfNotPresent"
+    cell_python: Annotated[str, Field(pattern=r"^3\.[0-9]{1,2}$", description="the Python of that image")] = (
+        DEFAULT_PYTHON
+    )
+    runtimes: tuple[Runtime, ...] = Field((), description="JSON; images with other Python versions")
+    package_index: PackageIndex = Field(
+        PackageIndex(), description="JSON; under every model's packageIndex, for the Jobs that install"
+    )
     cell_url_template: str = "http://{name}.{namespace}.svc:8080"
     ingress_namespaces: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="namespaces, beside the model's and the operator's, whose pods may call a cell"

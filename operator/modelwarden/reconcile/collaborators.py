@@ -6,6 +6,7 @@ from datetime import datetime
 
 from modelwarden.reconcile.ports import Cells, Cluster, Key
 from modelwarden.resources.keys import cell_key
+from modelwarden.resources.packages import PackageIndex, Runtime
 from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
 
 DEFAULT_STORE_RESOURCES = Resources(
@@ -14,6 +15,9 @@ DEFAULT_STORE_RESOURCES = Resources(
 DEFAULT_JOB_RESOURCES = Resources(
     requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="2Gi")
 )
+
+# Of the image that this project's Dockerfile makes.
+DEFAULT_PYTHON = "3.11"
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Install:
     store_resources: Resources = DEFAULT_STORE_RESOURCES
     training_resources: Resources = DEFAULT_JOB_RESOURCES
     pod_defaults: PodSpec = field(default_factory=PodSpec)
+    cell_python: str = DEFAULT_PYTHON
+    runtimes: tuple[Runtime, ...] = ()
+    package_index: PackageIndex = field(default_factory=PackageIndex)
 
     def key_of(self, namespace: str, name: str, epoch: int) -> str:
         """The key of a cell."""
