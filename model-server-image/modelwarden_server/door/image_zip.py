@@ -5,9 +5,7 @@ an image is, its first bytes say and Pillow's header check confirms. Must not ke
 """
 
 import hashlib
-import os
 import stat
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,6 +16,7 @@ from io import BufferedRandom, BytesIO
 from PIL import Image, UnidentifiedImageError
 
 from modelwarden.resources.cell import LimitSettings
+from modelwarden_server.archives import directory_size
 from modelwarden_server.door.multipart import ReceivedFile
 from modelwarden_server.door.parquet_pieces import OversizedFileError, UnreadableFileError
 
@@ -26,7 +25,6 @@ MOST_PIXELS = 25_000_000
 MOST_BYTES = 64 << 20
 _MOST_RATIO = 200
 _RATIO_FROM = 1 << 20
-_TAIL = 22 + 65_535 + 20
 _ENTRY_BYTES = 46 + 1024
 
 
@@ -133,23 +131,10 @@ _TOO_LARGE = f"names an image of more than {MOST_PIXELS} pixels"
 
 def _check_directory(content: BufferedRandom, limits: ZipLimits) -> None:
     """Refuse a directory that would not fit into memory, before anyone reads it."""
-    size = content.seek(0, os.SEEK_END)
-    start = content.seek(max(0, size - _TAIL))
-    tail = content.read(_TAIL)
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or at + 22 > len(tail):
+    size = directory_size(content)
+    if size is None:
         raise UnreadableFileError("image_data is no zip file, or not the whole of one: send it again")
-    entries, directory = struct.unpack_from("<HL", tail, at + 10)
-    if (
-        (entries == 0xFFFF or directory == 0xFFFFFFFF)
-        and at >= 20
-        and tail[at - 20 : at - 16] == b"PK\x06\x07"
-    ):
-        (place,) = struct.unpack_from("<Q", tail, at - 12)
-        content.seek(min(place, start + at))
-        record = content.read(56)
-        if len(record) == 56 and record[:4] == b"PK\x06\x06":
-            entries, directory = struct.unpack_from("<QQ", record, 32)
+    entries, directory = size
     if entries > limits.entries or directory > limits.entries * _ENTRY_BYTES:
         raise OversizedFileError(
             f"image_data holds {entries} files, more than {limits.entries} (ingest.limits.maxZipEntries)"
