@@ -41,6 +41,9 @@ class Explanations:
     """(n, k, d): standard errors; None where values are exact."""
     parts: tuple[str | None, ...] | None = None
     """(n,): JSON of tokens or segments; None for tables."""
+    failures: tuple[str | None, ...] | None = None
+    """(n,): why a row has no values (they are NaN); None: all rows have. An exact engine gives it for rows of
+    which `predict` says something else than the arrays that were verified: ask the black box for these."""
     stability: Floats | None = None
     """(n,): share of its most important parts that a row's explanation has again with other seeds, 0 to 1;
     None where nothing is drawn."""
