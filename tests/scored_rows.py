@@ -10,11 +10,11 @@ import pyarrow as pa
 from query_rooms import COLUMNS, SCHEMA, inferences, people
 
 from modelwarden_server.analysis.anomaly import AnomalyModel, train_anomaly
+from modelwarden_server.derived.counts import TableCounts
+from modelwarden_server.derived.scoring import RowScorer, ScorePace
 from modelwarden_server.enrichments.anomaly import SCHEMA as SCORES
 from modelwarden_server.enrichments.anomaly import AnomalyScoring
-from modelwarden_server.enrichments.score_counts import TableCounts
 from modelwarden_server.enrichments.score_space import ScoreSpace
-from modelwarden_server.enrichments.scoring import RowScorer, ScorePace
 from modelwarden_server.schema.compiled import ID
 from modelwarden_server.store.delta import AppendTable
 

@@ -20,6 +20,8 @@ from modelwarden_server.analysis.artefact import Artefact
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.analysis.encoding import Encoder, coding_of
 from modelwarden_server.cell import Cell
+from modelwarden_server.derived.counts import TableCounts
+from modelwarden_server.derived.scoring import RowScorer, score_schema
 from modelwarden_server.enrichments.anomaly_answer import AnomalyQuestions, Installed
 from modelwarden_server.enrichments.anomaly_door import AnomalyDoor
 from modelwarden_server.enrichments.anomaly_series import AnomalyCollector
@@ -33,9 +35,7 @@ from modelwarden_server.enrichments.kind import (
     Wanted,
     Wish,
 )
-from modelwarden_server.enrichments.score_counts import TableCounts
 from modelwarden_server.enrichments.score_space import NAMED, PERCENT, SCORE, ScoreSpace
-from modelwarden_server.enrichments.scoring import RowScorer, score_schema
 from modelwarden_server.query.scan import Files
 from modelwarden_server.schema.compiled import ID
 from modelwarden_server.store.delta import AppendTable

@@ -22,9 +22,9 @@ from modelwarden.resources.report import AnomalyReport
 from modelwarden_server.analysis.anomaly import PERCENTILE
 from modelwarden_server.analysis.exceedance import Limit, exceedance_p
 from modelwarden_server.analysis.partials import SLICE_SECONDS
-from modelwarden_server.enrichments.score_counts import TIMES
+from modelwarden_server.derived.counts import TIMES
+from modelwarden_server.derived.scoring import RowScorer
 from modelwarden_server.enrichments.score_space import NAMED, PERCENT, SCORE, ScoreCounts, ScoreSpace
-from modelwarden_server.enrichments.scoring import RowScorer
 from modelwarden_server.query.scan import Deadline
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME, ID
 

@@ -19,6 +19,8 @@ from modelwarden_server.analysis.loss_model import LEAST_ROWS, LossModel
 from modelwarden_server.analysis.performance.outcome import Task, outcome_of
 from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.cell import Cell
+from modelwarden_server.derived.counts import TableCounts
+from modelwarden_server.derived.scoring import RowScorer, score_schema
 from modelwarden_server.durable import make_folder, replace_file
 from modelwarden_server.enrichments.anomaly import check_encoder, input_columns
 from modelwarden_server.enrichments.kind import (
@@ -32,8 +34,6 @@ from modelwarden_server.enrichments.kind import (
     Wish,
 )
 from modelwarden_server.enrichments.loss_space import ABSOLUTE, SQUARED, LossSpace, Units
-from modelwarden_server.enrichments.score_counts import TableCounts
-from modelwarden_server.enrichments.scoring import RowScorer, score_schema
 from modelwarden_server.query.performance.expected_loss import LossQuality, LossSums
 from modelwarden_server.schema.compiled import ID
 from modelwarden_server.store.delta import AppendTable

@@ -9,7 +9,7 @@ from query_rooms import NOON, until
 from scored_rows import HASH, ScoredRows, during, scored_alone
 
 from modelwarden_server.analysis.code_space import slice_of
-from modelwarden_server.enrichments.scoring import NEVER_ASKED, rows_at_once
+from modelwarden_server.derived.scoring import NEVER_ASKED, rows_at_once
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import EVENT_TIME, ID
 from modelwarden_server.schema.digest import id_keys

@@ -13,26 +13,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from modelwarden_server.enrichments.score_counts import TableCounts
+from modelwarden_server.derived.table import Counts, DerivedTable
 from modelwarden_server.query.labelling import by_version
 from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, INSTANT
-from modelwarden_server.schema.digest import Words, id_keys
-from modelwarden_server.store.delta import AppendTable, Replacement, TableFile
+from modelwarden_server.schema.digest import Words
+from modelwarden_server.store.delta import AppendTable, TableFile
 from modelwarden_server.store.listening import Settled
-from modelwarden_server.store.rewriting import merge_files, rows_without
 from modelwarden_server.store.store import Store
-from modelwarden_server.store.upkeep import KeepRules, to_merge
+from modelwarden_server.store.upkeep import KeepRules
 
 log = logging.getLogger(__name__)
 ARTEFACT = "artefact"
@@ -89,6 +84,10 @@ def score_schema(own: Sequence[pa.Field]) -> pa.Schema:
     return pa.schema([*keys, *own, pa.field(ARTEFACT, pa.string())])
 
 
+def _all(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows
+
+
 @dataclass
 class RowScorer:
     """The scoring of one cell, of one kind. `fold` and the like are the writer's; `use` and `drop` come from
@@ -97,13 +96,19 @@ class RowScorer:
 
     source: AppendTable
     table: AppendTable
-    counts: TableCounts
+    counts: Counts
     turned_on: Callable[[], bool]
     pace: ScorePace = field(default_factory=ScorePace)
     rules: Callable[[], KeepRules] = KeepRules
     clock: Callable[[], float] = time.time
     hurry: Callable[[], None] = lambda: None
     """Has maintenance look again, which asks what is settled."""
+    chosen: Callable[[pa.RecordBatch], pa.RecordBatch] = _all
+    """Which rows are scored at all."""
+    duty: Callable[[], None] = lambda: None
+    """Something else that the thread does, each time that it looks."""
+    also_forget: Callable[[Words], None] = lambda _keys: None
+    """Has the rows of these ids removed wherever else they are, after this table's."""
     problem: str | None = None
     """Why scores are behind the table, if they are."""
 
@@ -118,7 +123,9 @@ class RowScorer:
         # Before maintenance begins: what is not scored must not be joined with what is.
         self._claim = self._scored if known is not None and self.turned_on() else NEVER_ASKED
         self._persisted = float("-inf")
-        self._oldest: str | None = None
+        self.derived = DerivedTable(
+            self.source, self.table, self.counts, lambda: self.rules(), self.clock, self.pace.grace
+        )
         self._unwanted = Unwanted()
         self._asked = threading.Event()
         self._wake = threading.Event()
@@ -130,7 +137,7 @@ class RowScorer:
 
     @classmethod
     def started(
-        cls, store: Store, table: AppendTable, counts: TableCounts, turned_on: Callable[[], bool]
+        cls, store: Store, table: AppendTable, counts: Counts, turned_on: Callable[[], bool]
     ) -> "RowScorer":
         """A scorer of a store's inferences, at work, and told of what is to be forgotten."""
         scorer = cls(
@@ -182,6 +189,15 @@ class RowScorer:
         self._note(self.source.version)
         self._wake.set()
 
+    def wake(self) -> None:
+        """There is something to do."""
+        self._wake.set()
+
+    def remove(self, keys: Words) -> None:
+        """Remove the rows of these ids, at once: the thread's own, others ask for it (`forget`)."""
+        self.derived.remove(keys)
+        self.also_forget(keys)
+
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """See CommitListener: rows are read from the table, by the thread."""
         del batches
@@ -225,13 +241,10 @@ class RowScorer:
         self._wake.set()
 
         def reached() -> bool:
-            return self._scored >= newest and self.counts.folded >= self._newest()
+            return self._scored >= newest and self.counts.folded >= self.derived.newest
 
         with self._moved:
             return self._moved.wait_for(lambda: reached() or self._scoring is None, timeout) and reached()
-
-    def _newest(self) -> int:
-        return max((file.version for file in self.table.files_added(_NOTHING)), default=_NOTHING)
 
     def _note(self, version: int) -> None:
         """Rows up to here came while nobody wanted them scored."""
@@ -244,15 +257,15 @@ class RowScorer:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self.problem = self._attempt(self._work) or self._attempt(self._tend)
-            self._unwanted.attend(self._remove)
+            self.problem = self._attempt(self._work) or self._attempt(self.duty) or self._attempt(self._tend)
+            self._unwanted.attend(self.remove)
             with self._moved:
                 self._moved.notify_all()
             # A problem waits a little, so that failing does not keep the thread busy.
             self._stopping.wait(1.0 if self.problem else 0.0)
             self._wake.wait(1.0 if self.problem else self.pace.look)
             self._wake.clear()
-        self._unwanted.attend(self._remove)
+        self._unwanted.attend(self.remove)
         self.problem = self._attempt(self.counts.keep)
 
     def _attempt(self, work: Callable[[], None]) -> str | None:
@@ -279,7 +292,8 @@ class RowScorer:
                 return
             self._score(scoring, *work)
             self.counts.catch_up()
-            self._unwanted.attend(self._remove)
+            self.duty()
+            self._unwanted.attend(self.remove)
             with self._moved:
                 self._moved.notify_all()
 
@@ -293,7 +307,7 @@ class RowScorer:
         self._claim = self._scored
         self.hurry()
         while not self._asked.wait(0.02) and not self._stopping.is_set():
-            self._unwanted.attend(self._remove)  # maintenance may be waiting for that before it asks
+            self._unwanted.attend(self.remove)  # maintenance may be waiting for that before it asks
 
     def _pass_over(self) -> None:
         """Make durable what is never to be scored."""
@@ -326,7 +340,7 @@ class RowScorer:
 
     def _scored_rows(self, scoring: RowScoring, files: Sequence[TableFile]) -> Iterator[pa.RecordBatch]:
         for rows in self._rows(files, scoring):
-            wanted = rows if self._since <= 0 else rows.filter(_later(rows, self._since))
+            wanted = self.chosen(rows if self._since <= 0 else rows.filter(_later(rows, self._since)))
             if not wanted.num_rows:
                 continue
             keys = [wanted.column(i) for i in range(len(KEYS))]
@@ -353,46 +367,12 @@ class RowScorer:
                 self._pass_over_quietly()
             self.counts.keep()
             self.table.trim_log(self.pace.log_seconds)
-        self._retire()
-        while files := to_merge(self.table.files, self.counts.kept, self.rules(), self.clock()):
-            merge_files(self.table, files)
-        self.table.vacuum(self.pace.grace)
+        self.derived.tidy()
 
     def _pass_over_quietly(self) -> None:
         """While it is turned off, so that a restart knows. Nothing claims files."""
         self._pass_over()
         self._claim = NEVER_ASKED
-
-    def _retire(self) -> None:
-        """Remove files of scores whose inferences have all been removed for their age."""
-        files = self.source.files
-        oldest = files[0].name if files else ""
-        if oldest == self._oldest or not self.table.files:
-            return
-        first = NEVER_ASKED if not files else _oldest_arrival(self.source.folder / oldest)
-        gone = []
-        for file in self.table.files:
-            if file.newest.get(ARRIVAL_TIME, NEVER_ASKED) >= first or file.version > self._newest():
-                break
-            gone.append(file)
-        if gone:
-            self.counts.keep()
-            self.table.replace(Replacement(gone, [], rows_change=True), {})
-        self._oldest = oldest
-
-    def _remove(self, keys: Words) -> None:
-        """Remove the rows of these ids; the files that had them at once."""
-        wanted = {tuple(key) for key in keys.tolist()}
-        first = np.unique(keys[:, 0])
-        for file in self.table.files:
-            found: set[str] = set()
-            for batch in self.table.read([file], [ID]):
-                found.update(_among(batch.column(0).to_pylist(), wanted, first))
-            if not found:
-                continue
-            keep = partial(_without, pa.array(sorted(found), pa.string()))
-            self.table.replace(rows_without(self.table, file, keep), {})
-        self.table.vacuum(0.0)
 
 
 def rows_at_once(schema: pa.Schema, columns: Sequence[str], more: int) -> int:
@@ -417,26 +397,3 @@ def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[
 def _later(rows: pa.RecordBatch, since: int) -> pa.Array:
     arrival = rows.column(KEYS.index(ARRIVAL_TIME))
     return pc.greater(arrival, pa.scalar(since, arrival.type))
-
-
-def _without(gone: pa.Array, rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.filter(pc.invert(pc.is_in(rows.column(rows.schema.get_field_index(ID)), gone)))
-
-
-def _among(ids: list[str], wanted: set[tuple[int, ...]], first: npt.NDArray[np.uint64]) -> list[str]:
-    keys = id_keys(ids)
-    maybe = np.flatnonzero(np.isin(keys[:, 0], first))
-    return [ids[i] for i in maybe.tolist() if tuple(keys[i].tolist()) in wanted]
-
-
-def _oldest_arrival(path: Path) -> int:
-    """The earliest arrival in a file of inferences, from its footer; 0 where that does not tell."""
-    with pq.ParquetFile(path) as parquet:
-        groups = [parquet.metadata.row_group(i) for i in range(parquet.num_row_groups)]
-        columns = [group.column(i) for group in groups for i in range(group.num_columns)]
-        found = [column.statistics for column in columns if column.path_in_schema == ARRIVAL_TIME]
-        if len(found) < len(groups) or any(one is None or not one.has_min_max for one in found):
-            return 0
-        first = min((one.min for one in found), default=None)
-    earliest: int = 0 if first is None else pa.scalar(first, INSTANT).value
-    return earliest
