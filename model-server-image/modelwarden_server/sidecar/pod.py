@@ -50,11 +50,11 @@ class Pod:
     ending: bool = False
 
     def report_of(self, role: Role) -> CodeReport | None:
-        """How far the user's code of that role is; None where the plan has none."""
+        """How far the newest code of that role is; None where nothing is known of it."""
         said = self.running.codes if self.running is not None else ()
         return next((report for report in (*self.waiting, *said) if report.role == role), None)
 
     def ready(self, role: Role) -> bool:
-        """Whether the user's code of that role can be asked now."""
-        report = self.report_of(role)
-        return self.running is not None and report is not None and report.state == "Ready"
+        """Whether code of that role can be asked now, perhaps the one before the newest."""
+        said = self.running.codes if self.running is not None else ()
+        return any(report.role == role and report.state == "Ready" for report in said)
