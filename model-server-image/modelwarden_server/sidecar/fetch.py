@@ -23,9 +23,8 @@ class NotFetchedError(Exception):
 
 async def fetch(store: httpx.AsyncClient, file: ServerFile, into: Path) -> None:
     """Bring `file` to the path `into`, which appears when it is whole. Raises NotFetchedError, OSError."""
-    if into.exists():
+    if await asyncio.to_thread(_is_there, into):
         return
-    into.parent.mkdir(parents=True, exist_ok=True)
     part = into.with_name(f".{into.name}.part")
     try:
         await _stream(store, file, part)
@@ -53,6 +52,11 @@ async def _stream(store: httpx.AsyncClient, file: ServerFile, part: Path) -> Non
                 await asyncio.to_thread(_take, piece, digest, out)
     if seen != file.bytes or digest.hexdigest() != file.sha256:
         raise NotFetchedError(f"{file.name} arrived with {seen} bytes or other content than the store says")
+
+
+def _is_there(path: Path) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.exists()
 
 
 def _take(piece: bytes, digest: "hashlib._Hash", out: BinaryIO) -> None:

@@ -17,11 +17,8 @@ _STARTING = "the model server is starting"
 _COUNTERS = (
     ("tasks", "Pieces of work with rows to be explained that were finished.", "tasks"),
     ("failed_tasks", "Pieces of work that could not be finished here.", "failed_tasks"),
-    (
-        "explained_rows",
-        "Stored rows that were explained, failures of single rows included.",
-        "explained_rows",
-    ),
+    ("explained_rows", "Stored rows whose explanations were brought back.", "explained_rows"),
+    ("failed_rows", "Of these, rows that have none but a reason why.", "failed_rows"),
     ("predictions", "Predictions made.", "predicted"),
     ("failed_predictions", "Predictions that failed.", "failed_predictions"),
     ("forwarded_requests", "Requests with rows passed on to the store.", "forwarded"),
