@@ -40,15 +40,19 @@ def _model() -> Iterator[Case]:
     )
     both = MODEL | {"serving": SERVING}
     types = {"inputType": "TABULAR", "outputType": "MULTICLASS"}
-    rule = "attributes cannot be added to or taken from"
+    rule = "attributes cannot be taken from"
     yield Case(
         kind, path, rule, (both | {"displayName": "x"},), (changed(both, attributes=NOTHING),), before=both
     )
     bare = serving_only | types
-    yield Case(kind, path, rule, (bare | {"displayName": "x"},), (both,), before=bare)
+    # A model that only serves may be given its attributes once, with what decides how they are read.
+    yield Case(kind, path, rule, (both, bare, bare | {"attributes": []}), (), before=bare)
+    yield Case(kind, path, rule, (serving_only | types, both), (), before=serving_only)
+    for key, other in (("inputType", "NLP"), ("outputType", "REGRESSION"), ("textDelimiter", ",")):
+        rule = f"{key} cannot be changed, added or removed"
+        yield Case(kind, path, rule, (bare | {key: other}, both | {key: other}), (), before=bare)
+        yield Case(kind, path, rule, (both | {"displayName": "x"},), (both | {key: other},), before=both)
     yield from once(path, "partnerModelId", MODEL, "a", "b")
-    yield from once(path, "inputType", changed(bare, inputType=NOTHING), "TABULAR", "NLP")
-    yield from once(path, "outputType", changed(bare, outputType=NOTHING), "MULTICLASS", "REGRESSION")
     yield from once(path, "textDelimiter", MODEL, ",", ",+")
     sized = MODEL | {"pixelHeight": 10, "pixelWidth": 10}
     for key in ("pixelHeight", "pixelWidth"):
@@ -68,6 +72,7 @@ def _model() -> Iterator[Case]:
         (MODEL | {"pixelHeight": 10}, MODEL | {"pixelWidth": 10}),
     )
     batch = "isBatch cannot be changed"
+    yield Case(kind, path, batch, (bare | {"isBatch": True},), (), before=bare)
     yield Case(kind, path, batch, (MODEL | {"isBatch": False},), (MODEL | {"isBatch": True},), before=MODEL)
     yield Case(
         kind, path, batch, (MODEL | {"isBatch": True},), (MODEL, MODEL | {"isBatch": False}),

@@ -165,8 +165,8 @@ class ExplainabilitySettings(ResourceModel):
     image: bool = False
     """The user's image brings all packages: no environment is made."""
     declared: ExplainabilityConfig | None = None
-    """The Enrichment's own words, with what sizes the pods: told to people who ask the cell, and compared with
-    what they would change. None: there is no Enrichment."""
+    """The Enrichment's own words, with what sizes the pods: told to people who ask the cell, and compared
+    with what they would change. None: there is no Enrichment."""
 
 
 class ServingSettings(ResourceModel):
@@ -187,11 +187,11 @@ class ServerSettings(ResourceModel):
     url: str | None = None
     """Where its sidecars are reached; None: there are none."""
     assets: dict[AssetSlot, str] = Field(default_factory=dict)
-    """What the declared source of each file is called: "upload", or a hash that a Job's key names. A slot that
-    nothing is declared for is left out."""
+    """What the declared source of each file is called: "upload", or a hash that a Job's key names. A slot
+    that nothing is declared for is left out."""
     runtime: str = ""
-    """What names the Python that runs the user's code (its version, say 3.11): environments are made by it and
-    for it, so that another one gets another environment."""
+    """What names the Python that runs the user's code (its version, say 3.11): environments are made by it
+    and for it, so that another one gets another environment."""
 
 
 class EnrichmentSettings(ResourceModel):
@@ -257,9 +257,11 @@ def settings_of(
     *,
     reference_ref: str | None = None,
     enrichments: EnrichmentSettings | None = None,
+    server: ServerSettings | None = None,
 ) -> CellSettings:
     """The settings of the model's cell. `reference_ref` is the dataset chosen by the operator, if the spec
-    names none; `enrichments` what the model's Enrichment objects say (None: there are none)."""
+    names none; `enrichments` what the model's Enrichment objects say (None: there are none); `server` where
+    the model's server is and what it is given (None: there is none)."""
     spec = model.spec
     return CellSettings(
         generation=model.metadata.generation,
@@ -280,6 +282,22 @@ def settings_of(
         ingest=_ingest_of(model),
         storage=_storage_of(model),
         enrichments=enrichments or EnrichmentSettings(),
+        serving=_serving_of(model),
+        server=server or ServerSettings(),
+    )
+
+
+def _serving_of(model: MonitoredModel) -> ServingSettings | None:
+    serving = model.spec.serving
+    if serving is None:
+        return None
+    return ServingSettings(
+        flow=serving.flow,
+        python_version=serving.python_version,
+        inputs=serving.inputs,
+        outputs=serving.outputs,
+        webhooks=serving.allow_webhooks,
+        image=serving.image is not None,
     )
 
 

@@ -9,6 +9,7 @@ from modelwarden.resources.attributes import AttributeName
 from modelwarden.resources.conditions import Condition
 from modelwarden.resources.kind import Column, Kind, parse_as
 from modelwarden.resources.meta import API_VERSION, ModelRef, ObjectMeta
+from modelwarden.resources.packages import ImageName, PackageIndex
 from modelwarden.resources.quantities import Duration, Quantity
 from modelwarden.resources.referencedataset import DEPENDENT_NAME_RULES, SAME_MODEL
 from modelwarden.resources.report import EnrichmentState
@@ -67,7 +68,8 @@ class ExplainabilityConfig(ResourceModel):
     """Why the model said what it said: the documented settings, and where the user's code comes from."""
 
     python_version: Annotated[str, StringConstraints(max_length=16)] | None = None
-    """Python version of the model's environment, for example 3.11. Left out: that of the image."""
+    """Python version of the model's environment, for example 3.11. Left out: that of the image. Where the
+    install has no image of it the condition EnvironmentReady says which one runs."""
     sdk_version: Annotated[str, StringConstraints(max_length=64)] | None = None
     """Version of the SDK that made the explainer."""
     explanation_algo: Literal["lime", "shap"] = "lime"
@@ -77,15 +79,15 @@ class ExplainabilityConfig(ResourceModel):
     shap_expected_values: Annotated[tuple[float, ...], Field(max_length=1000)] = ()
     """Base value for each predicted class, in the order of the predictions' positions."""
     model_server_cpu: Quantity = "2"
-    """Processor of one model server pod. Default 2."""
+    """Most processor that one model server may use; a quarter of it is requested. Default 2."""
     model_server_memory: Quantity = "1500Mi"
-    """Memory of one model server pod. Default 1500Mi."""
+    """Most memory that one model server may use; a quarter of it is requested. Default 1500Mi."""
     model_server_max_replicas: Annotated[int, Field(ge=1, le=1000)] = 30
     """Most model server pods. Default 30."""
     inference_consumer_cpu: Quantity = "500m"
-    """Processor of the sidecar that has inferences explained. Default 500m."""
+    """Most processor of the sidecar that has inferences explained. Default 500m."""
     inference_consumer_memory: Quantity = "512Mi"
-    """Memory of that sidecar. Default 512Mi."""
+    """Most memory of that sidecar. Default 512Mi."""
     inference_consumer_score_percent: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the inferences that are explained as they come, from 0 to 1. Default 1."""
     inference_consumer_thread_pool_size: Annotated[int, Field(ge=1, le=1000)] = 5
@@ -103,7 +105,14 @@ class ExplainabilityConfig(ResourceModel):
     requirements: Source | None = None
     """Where the list of Python packages comes from. Left out: requirements.txt at the project's root."""
     explainer: Source | None = None
-    """Where a pickled explainer comes from, for projects made with the documented SDK."""
+    """Where a pickled explainer comes from, for projects made with the documented SDK. It is kept and its
+    hash told, never loaded: explanations come from predict and the reference."""
+    package_index: PackageIndex | None = None
+    """Where the packages come from. What is left out is the install's."""
+    image: ImageName | None = None
+    """Image of the model server, made from the install's own, with all packages in it: requirements are then
+    not installed. Left out: the install's own. Where the model is served,
+    spec.serving.image goes before it."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(

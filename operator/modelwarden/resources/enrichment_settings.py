@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from modelwarden.resources.cell import (
     AnomalySettings,
     EnrichmentSettings,
+    ExplainabilitySettings,
     HotspotSettings,
     MitigationSettings,
 )
@@ -17,6 +18,7 @@ from modelwarden.resources.enrichment import (
     BiasMitigationConfig,
     Enrichment,
     EnrichmentType,
+    ExplainabilityConfig,
     HotspotsConfig,
 )
 
@@ -54,7 +56,27 @@ def enrichment_settings(enrichments: Iterable[Enrichment]) -> EnrichmentSettings
         spots = enrichment.spec.hotspots or HotspotsConfig()
         weak = HotspotSettings(enabled=enrichment.spec.enabled, **spots.model_dump())
         settings = settings.model_copy(update={"hotspots": weak})
+    if (enrichment := chosen.get("Explainability")) is not None:
+        settings = settings.model_copy(update={"explainability": _explained(enrichment)})
     return settings
+
+
+def _explained(enrichment: Enrichment) -> ExplainabilitySettings:
+    config = enrichment.spec.explainability or ExplainabilityConfig()
+    return ExplainabilitySettings(
+        enabled=enrichment.spec.enabled,
+        algorithm=config.explanation_algo,
+        samples=config.explanation_nsamples,
+        seed=config.seed,
+        expected_values=config.shap_expected_values,
+        import_path=config.user_predict_function_import_path,
+        python_version=config.python_version,
+        score_percent=config.inference_consumer_score_percent,
+        threads=config.inference_consumer_thread_pool_size,
+        streaming=config.streaming_explainability_enabled,
+        image=config.image is not None,
+        declared=config,
+    )
 
 
 def _age(enrichment: Enrichment) -> tuple[datetime, str, str]:

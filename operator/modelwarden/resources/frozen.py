@@ -27,7 +27,8 @@ def frozen_attributes() -> tuple[Rule, ...]:
     """The rules of the list of attributes: its names, then everything else but labels and sensitivity."""
     return (
         Rule(
-            rule="self.map(a, a.name) == oldSelf.map(a, a.name)",
+            # Of a model that only serves the list may have been stored empty.
+            rule="oldSelf.size() == 0 || self.map(a, a.name) == oldSelf.map(a, a.name)",
             message="attributes cannot be added, removed, renamed or reordered once the model exists: "
             + _NEW_MODEL,
         ),

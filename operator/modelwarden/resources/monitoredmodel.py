@@ -18,7 +18,7 @@ from modelwarden.resources.modelstatus import MonitoredModelStatus
 from modelwarden.resources.monitoring import Monitoring
 from modelwarden.resources.pod import PodSpec, StoreSpec
 from modelwarden.resources.quantities import cel_seconds
-from modelwarden.resources.schema import ResourceModel, Rule, unchangeable, validations
+from modelwarden.resources.schema import ResourceModel, Rule, settled_with, unchangeable, validations
 from modelwarden.resources.serving import Serving
 from modelwarden.resources.storage import ClaimStorage, Storage
 from modelwarden.resources.stream import Stream
@@ -33,6 +33,9 @@ Sides = Annotated[int, Field(ge=1, le=16_384)]
 _NEW_MODEL = "it decides how stored data are read; make a new model instead"
 
 
+# A model that only serves may be given its attributes once, later, and with them what decides how they are
+# read.
+_HAD_ATTRIBUTES = "has(oldSelf.attributes) && oldSelf.attributes.size() > 0"
 _RETENTION = cel_seconds("self.storage.retention")
 _LABEL_RETENTION = cel_seconds("self.storage.labelRetention")
 _LABEL_DELAY = cel_seconds("self.monitoring.labelDelay")
@@ -78,7 +81,7 @@ class MonitoredModelSpec(ResourceModel):
         Field(max_length=MAX_ATTRIBUTES, json_schema_extra=validations(*frozen_attributes())),
     ] = ()
     """The columns of the model: inputs, data beside the inputs, predictions and ground truth. Fixed once
-    the object exists, but for labels and sensitivity."""
+    they are there, but for labels and sensitivity; a model that only serves may be given them later."""
     lifecycle: Lifecycle = "Active"
     """Archived stops taking in rows and computing, and keeps the data. Default Active."""
     reference_ref: Annotated[str, StringConstraints(min_length=1, max_length=MAX_DEPENDENT_NAME)] | None = (
@@ -115,22 +118,22 @@ class MonitoredModelSpec(ResourceModel):
                 message="a model with attributes needs inputType and outputType",
             ),
             Rule(
-                rule="has(self.attributes) == has(oldSelf.attributes)",
-                message="attributes cannot be added to or taken from a model that exists: make a new"
-                " model instead",
+                rule=f"!({_HAD_ATTRIBUTES}) || has(self.attributes)",
+                message="attributes cannot be taken from a model that exists: make a new model instead",
                 field_path=".attributes",
             ),
             unchangeable("partnerModelId", "the model's id derives from it; make a new model instead"),
-            unchangeable("inputType", _NEW_MODEL),
-            unchangeable("outputType", _NEW_MODEL),
+            settled_with(_HAD_ATTRIBUTES, "inputType", _NEW_MODEL),
+            settled_with(_HAD_ATTRIBUTES, "outputType", _NEW_MODEL),
             Rule(
-                rule="self.?isBatch.orValue(false) == oldSelf.?isBatch.orValue(false)",
+                rule=f"!({_HAD_ATTRIBUTES})"
+                " || self.?isBatch.orValue(false) == oldSelf.?isBatch.orValue(false)",
                 message=f"isBatch cannot be changed once the object exists: {_NEW_MODEL}",
                 field_path=".isBatch",
             ),
-            unchangeable("textDelimiter", _NEW_MODEL),
-            unchangeable("pixelHeight", _NEW_MODEL),
-            unchangeable("pixelWidth", _NEW_MODEL),
+            settled_with(_HAD_ATTRIBUTES, "textDelimiter", _NEW_MODEL),
+            settled_with(_HAD_ATTRIBUTES, "pixelHeight", _NEW_MODEL),
+            settled_with(_HAD_ATTRIBUTES, "pixelWidth", _NEW_MODEL),
             Rule(
                 rule="has(self.pixelHeight) == has(self.pixelWidth)",
                 message="pixelHeight and pixelWidth come together: set both or neither",

@@ -28,8 +28,9 @@ class PackageIndex(ResourceModel):
     proxy: HttpUrl | None = None
     """Proxy through which the indexes are reached, without credentials."""
     credentials_secret_ref: SecretRef | None = None
-    """Secret, in the namespace of the model, whose key netrc holds a netrc file: a line "machine HOST login USER
-    password PASSWORD" for each index. It must carry the label modelwarden.dev/usable-by-models: "true"."""
+    """Secret, in the namespace of the model, whose key netrc holds a netrc file: a line "machine HOST login
+    USER password PASSWORD" for each index. It must carry the label
+    modelwarden.dev/usable-by-models: "true"."""
 
 
 class Runtime(ResourceModel):

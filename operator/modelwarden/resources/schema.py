@@ -4,7 +4,7 @@ A field's docstring is its description in `kubectl explain`. A field whose zero 
 `[]`) means the same as its absence gets no default in the schema: an object is stored as it was written.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -57,6 +57,13 @@ def unchangeable(name: str, why: str) -> Rule:
         message=f"{name} cannot be changed, added or removed once the object exists: {why}",
         field_path=f".{name}",
     )
+
+
+def settled_with(settled: str, name: str, why: str) -> Rule:
+    """The rule of an optional field that is unchangeable once the CEL condition `settled` held for the old
+    object."""
+    rule = unchangeable(name, why)
+    return replace(rule, rule=f"!({settled}) || ({rule.rule})")
 
 
 class ResourceModel(BaseModel):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from modelwarden.resources.attributes import AttributeName
+from modelwarden.resources.packages import ImageName, PackageIndex
 from modelwarden.resources.quantities import Duration, Quantity
 from modelwarden.resources.schema import ResourceModel, Rule, validations
 from modelwarden.resources.sources import Path, Source
@@ -100,28 +101,38 @@ class Serving(ResourceModel):
     requirements: Source | None = None
     """Where the list of Python packages comes from. Left out: requirements.txt among the files, if it is
     there."""
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
-    """Image of the model server. Left out: the install's own."""
+    package_index: PackageIndex | None = None
+    """Where the packages come from. What is left out is the install's."""
+    image: ImageName | None = None
+    """Image of the model server, made from the install's own, with all packages in it: requirements are then
+    not installed. Left out: the install's own."""
     python_version: Annotated[str, StringConstraints(max_length=8, pattern=r"^3\.[0-9]{1,2}$")] | None = None
-    """Python version of the model's environment, for example 3.11. Left out: that of the image."""
+    """Python version of the model's environment, for example 3.11. Left out: that of the image. Where the
+    install has no image of it the condition EnvironmentReady says which one runs."""
     hardware: Hardware = "CPU"
-    """What the model runs on. Default CPU."""
+    """What the model runs on; anything but CPU asks for accelerators (nvidia.com/gpu), which spec.pod places.
+    Default CPU."""
     gpus: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Number of accelerators of one pod, where hardware is not CPU."""
+    """Number of accelerators of one pod, where hardware is not CPU. Left out: 1."""
     cpu: Quantity = "2"
-    """Processor of one pod. Default 2."""
+    """Most processor that the model server of one pod may use; a quarter of it is requested. Default 2."""
     memory: Quantity = "8Gi"
-    """Memory of one pod. Default 8Gi."""
+    """Most memory that the model server of one pod may use; a quarter of it is requested. Default 8Gi."""
     min_replicas: Annotated[int, Field(ge=0, le=100)] = 1
-    """Fewest pods. Default 1."""
+    """Fewest pods. Default 1; 0 is taken as 1, for nothing here could start a pod for a request."""
     max_replicas: Annotated[int, Field(ge=1, le=100)] = 2
     """Most pods. Default 2."""
     cooldown: Duration = "60s"
-    """How long a pod must be idle before it is taken away. Default 60s."""
+    """How long fewer pods must be enough before one is taken away; at most an hour. Default 60s."""
     inputs: Annotated[tuple[FieldMapping, ...], Field(max_length=1000, json_schema_extra=_by_attribute)] = ()
-    """Which field of a data point is which input attribute. Left out: the names are the same."""
+    """Which field of a data point is which input attribute. Left out: the names are the same. May be set and
+    changed at any time, for the predictions after it."""
     outputs: Annotated[tuple[FieldMapping, ...], Field(max_length=1000, json_schema_extra=_by_attribute)] = ()
-    """Which field of the result is which predicted attribute. Left out: by position."""
+    """Which field of the result is which predicted attribute. Left out: by position. May be set and changed
+    at any time, for the predictions after it."""
+    allow_webhooks: bool = False
+    """Whether a request may name a webhook_endpoint, to which the result is sent: it lets the model's server
+    reach addresses outside. Default false."""
 
     model_config = ConfigDict(
         json_schema_extra=validations(

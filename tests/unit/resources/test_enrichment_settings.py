@@ -10,11 +10,12 @@ from model_factory import enrichment
 from modelwarden.resources.cell import (
     AnomalySettings,
     EnrichmentSettings,
+    ExplainabilitySettings,
     HotspotSettings,
     MitigationSettings,
     canonical_json,
 )
-from modelwarden.resources.enrichment import Enrichment, parse
+from modelwarden.resources.enrichment import Enrichment, ExplainabilityConfig, parse
 from modelwarden.resources.enrichment_settings import counting, enrichment_settings
 
 OLD = datetime(2026, 1, 1, tzinfo=UTC)
@@ -59,6 +60,20 @@ def test_objects_of_a_folder_which_have_no_age_go_by_their_names() -> None:
     assert counting(plain)["Hotspots"].metadata.name == "a"
 
 
+# The documented keys that are the cell's business, and one that is not.
+SEED = {
+    "pythonVersion": "3.8",
+    "explanationAlgo": "shap",
+    "explanationNsamples": 500,
+    "shapExpectedValues": [0.2, 0.8],
+    "inferenceConsumerScorePercent": 0.5,
+    "inferenceConsumerThreadPoolSize": 2,
+    "streamingExplainabilityEnabled": False,
+    "userPredictFunctionImportPath": "entry.point",
+    "modelServerMaxReplicas": 3,
+}
+
+
 @pytest.mark.parametrize(
     ("spec", "told"),
     [
@@ -91,7 +106,29 @@ def test_objects_of_a_folder_which_have_no_age_go_by_their_names() -> None:
                 hotspots=HotspotSettings(enabled=True, metric="f1", threshold=0.7, window="1d")
             ),
         ),
-        ({"type": "Explainability"}, EnrichmentSettings()),
+        (
+            {"type": "Explainability"},
+            EnrichmentSettings(
+                explainability=ExplainabilitySettings(enabled=True, declared=ExplainabilityConfig())
+            ),
+        ),
+        (
+            {"type": "Explainability", "enabled": False, "explainability": SEED},
+            EnrichmentSettings(
+                explainability=ExplainabilitySettings(
+                    enabled=False,
+                    algorithm="shap",
+                    samples=500,
+                    expected_values=(0.2, 0.8),
+                    import_path="entry.point",
+                    python_version="3.8",
+                    score_percent=0.5,
+                    threads=2,
+                    streaming=False,
+                    declared=ExplainabilityConfig.model_validate(SEED),
+                )
+            ),
+        ),
     ],
 )
 def test_each_type_says_its_own_part_and_leaves_the_rest_at_its_defaults(
