@@ -10,11 +10,11 @@ from model_factory import reference_dataset
 from model_worlds import NOW, PLACE, live_model, pod
 
 from modelwarden.errors import DependencyMissing, InvalidSpec
+from modelwarden.reconcile.egress import ports_to_source
 from modelwarden.reconcile.jobs import JobPlan, job_of, key_of
 from modelwarden.reconcile.ports import Manifest, Refusal
 from modelwarden.reconcile.referencedataset.load import (
     build_egress,
-    egress_ports,
     load_plan,
     source_hash_of,
 )
@@ -127,7 +127,7 @@ def test_only_a_source_that_is_elsewhere_opens_a_way_out_and_never_to_a_node_s_c
 
 def test_a_proxy_s_port_is_open_too() -> None:
     proxied = PodSpec.model_validate({"env": [{"name": "HTTPS_PROXY", "value": "http://proxy.corp:3128"}]})
-    assert egress_ports(world(WEB).dataset.spec.source, proxied) == (80, 443, 3128)
+    assert ports_to_source(world(WEB).dataset.spec.source, proxied) == {80, 443, 3128}
 
 
 def test_a_profile_job_s_pod_gets_no_way_out() -> None:

@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import replace
 
 from modelwarden.reconcile.collaborators import Install
+from modelwarden.reconcile.consent import secret_of
 from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
 from modelwarden.reconcile.names import load_job, profile_job, selecting
 from modelwarden.reconcile.podtemplate import over
@@ -43,10 +44,8 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
     dataset = parse(live)
     namespace = dataset.metadata.namespace
     model = await cluster.get(MODEL, Key(namespace, dataset.spec.model_ref.name))
-    bucket = dataset.spec.source.object_store
-    secret = None
-    if bucket is not None and bucket.credentials_secret_ref is not None:
-        secret = await cluster.get(SECRET, Key(namespace, bucket.credentials_secret_ref.name))
+    name = secret_of(dataset.spec.source)
+    secret = None if name is None else await cluster.get(SECRET, Key(namespace, name))
     return World(live=live, dataset=dataset, model=model, credentials=secret)
 
 

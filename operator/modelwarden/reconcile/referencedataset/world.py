@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError
+from modelwarden.errors import DependencyMissing, ReconcileError
+from modelwarden.reconcile.consent import secret_of, unreadable, withheld
 from modelwarden.reconcile.ports import Manifest, Refusal, Silence
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.referencedataset.load import source_hash_of
-from modelwarden.resources.meta import LABEL_USABLE_BY_MODELS
 from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport
 
@@ -52,26 +52,12 @@ class World:
 def hindrance_of(world: World) -> ReconcileError | None:
     """What keeps the dataset from being declared at all."""
     dataset, model = world.dataset, world.model
-    bucket = dataset.spec.source.object_store
-    if bucket is not None and not bucket.uri.startswith("s3://"):
-        text = "spec.source.objectStore.uri: this version reads s3:// only"
-        return InvalidSpec(Reason.NOT_SUPPORTED_YET, text)
+    source = dataset.spec.source
+    if (trouble := unreadable(source, "spec.source")) is not None:
+        return trouble
     if model is None or model["metadata"].get("deletionTimestamp"):
         text = f"There is no MonitoredModel {dataset.spec.model_ref.name} in this namespace: apply it"
         return DependencyMissing(Reason.MODEL_MISSING, text)
-    if bucket is not None and bucket.credentials_secret_ref is not None:
-        return _consent(bucket.credentials_secret_ref.name, world.credentials)
-    return None
-
-
-def _consent(name: str, secret: Manifest | None) -> ReconcileError | None:
-    """A Secret is given to a pod only if its owner has labelled it so."""
-    if secret is None:
-        text = f"There is no Secret {name} in this namespace (spec.source.objectStore.credentialsSecretRef)"
-        return DependencyMissing(Reason.CREDENTIALS_MISSING, text)
-    if (secret["metadata"].get("labels") or {}).get(LABEL_USABLE_BY_MODELS) != "true":
-        text = (
-            f'Secret {name} needs the label {LABEL_USABLE_BY_MODELS}: "true", which is its owner\'s consent'
-        )
-        return DependencyMissing(Reason.CREDENTIALS_NOT_USABLE, text)
+    if (name := secret_of(source)) is not None:
+        return withheld(name, "spec.source.objectStore.credentialsSecretRef", world.credentials)
     return None
