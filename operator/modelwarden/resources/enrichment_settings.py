@@ -76,6 +76,7 @@ def _explained(enrichment: Enrichment) -> ExplainabilitySettings:
         streaming=config.streaming_explainability_enabled,
         image=config.image is not None,
         declared=config,
+        object_name=enrichment.metadata.name,
     )
 
 
