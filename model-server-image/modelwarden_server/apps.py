@@ -28,6 +28,7 @@ from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
 from modelwarden_server.httpserver import Address
+from modelwarden_server.provision.room import ProvisionRoom
 from modelwarden_server.query.performance.fair_room import FairnessRoom, Given
 from modelwarden_server.query.performance.room import Neighbours, PerformanceRoom
 from modelwarden_server.query.room import AnswerRoom
@@ -45,11 +46,12 @@ class Rooms:
     references: ReferenceRoom
     answers: AnswerRoom
     enrichments: EnrichmentRoom
+    provision: ProvisionRoom
 
     @property
     def busy(self) -> int:
         """Requests being worked on."""
-        rooms = (self.admission, self.files, self.references, self.answers, self.enrichments)
+        rooms = (self.admission, self.files, self.references, self.answers, self.enrichments, self.provision)
         return sum(room.busy for room in rooms)
 
 
@@ -84,8 +86,9 @@ def furnish(cell: Cell) -> Rooms:
     answers.questions.outcomes = performance.sums
     fairness = FairnessRoom(cell, Given(answers.door, performance.sums, batches.closed))
     cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), performance, fairness]
-    cell.rooms += [enrichments]
-    return Rooms(admission, inferences, files, references, answers, enrichments)
+    provision = ProvisionRoom(cell, references)
+    cell.rooms += [enrichments, provision]
+    return Rooms(admission, inferences, files, references, answers, enrichments, provision)
 
 
 def store_app(cell: Cell) -> ASGIApp:

@@ -49,6 +49,8 @@ class FormLimits:
     reserve: int
     reserve_share: float = 0.05
     file_bytes: int = 1 << 62
+    fewest: int = 1
+    """Files that must be there: none where small fields alone make sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +133,7 @@ class FormReceiver:
         """The files, once the body has ended. Raises MultipartError if it ended too early or held no file."""
         if not self._ended:
             raise MultipartError("the form ends in the middle of a part: send it again as a whole")
-        if not self.files:
+        if len(self.files) < self._limits.fewest:
             raise MultipartError(f"there is no part {' or '.join(self._wanted)} with a file in the form")
         return self.files
 

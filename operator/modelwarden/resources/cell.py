@@ -167,6 +167,8 @@ class ExplainabilitySettings(ResourceModel):
     declared: ExplainabilityConfig | None = None
     """The Enrichment's own words, with what sizes the pods: told to people who ask the cell, and compared
     with what they would change. None: there is no Enrichment."""
+    object_name: str | None = None
+    """Name of that Enrichment."""
 
 
 class ServingSettings(ResourceModel):

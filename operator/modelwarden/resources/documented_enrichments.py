@@ -61,7 +61,9 @@ def changed(declared: ExplainabilityConfig | None, given: Mapping[str, Any]) -> 
     """
     known = {key: value for key, value in given.items() if key not in _WITHOUT_EFFECT}
     if unknown := sorted(set(known) - set(KEYS)):
-        raise DocumentedError(f"explainability.config.{unknown[0]}: no such key, the keys are {', '.join(KEYS)}")
+        raise DocumentedError(
+            f"explainability.config.{unknown[0]}: no such key, the keys are {', '.join(KEYS)}"
+        )
     base = {} if declared is None else declared.model_dump(exclude_unset=True)
     # A key that is null says that the default holds.
     merged = {**base, **known}
