@@ -1,4 +1,4 @@
-"""`python -m modelwarden_server store|job|local …`: reads the command line, then hands over.
+"""`python -m modelwarden_server store|ingest|model-server|job|local …`: reads the command line, hands over.
 
 Every flag has a twin in the environment: --data is MODELWARDEN_DATA. Imports what a command needs only
 when it is that command's turn.
@@ -30,7 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from modelwarden_server.local import main as local
 
         return local(given[1:])
-    return asyncio.run(_store(_parser().parse_args(given)))
+    options = _parser().parse_args(given)
+    commands = {"store": _store, "ingest": _ingest, "model-server": _model_server}
+    return asyncio.run(commands[options.command](options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -41,17 +43,33 @@ def _parser() -> argparse.ArgumentParser:
         "local", help="run a cell from a folder of YAML, without a cluster (see local --help)"
     )
     store = commands.add_parser("store", help="take in, keep and compare the rows of one model")
-    etc = "/etc/modelwarden"
-    _option(store, "--identity", f"{etc}/identity/identity.json", "the cell's identity")
-    _option(store, "--settings", f"{etc}/settings/settings.json", "the cell's settings, re-read on change")
-    _option(store, "--key-file", f"{etc}/key/key", "the cell's key, re-read on change")
+    _cell_options(store)
     _option(store, "--data", "/data", "folder of the cell's data")
-    _option(store, "--host", "0.0.0.0", "address to listen on")  # noqa: S104 - a pod serves its network
-    _option(store, "--port", "8080", "port to listen on")
-    _option(store, "--grace-seconds", "50", "seconds for an orderly end")
     _option(store, "--commit-seconds", "2", "longest a row waits in the log for the tables")
-    _option(store, "--log-level", "info", "debug, info, warning or error")
+    ingest = commands.add_parser("ingest", help="the sidecar of a model server: brings it what it needs")
+    _cell_options(ingest)
+    _option(ingest, "--store-url", "", "where the cell's store is, http://…")
+    _option(ingest, "--pod", os.environ.get("HOSTNAME", "server"), "name of this pod")
+    _option(ingest, "--shared", "/srv/modelwarden", "folder for files, which the model server may read")
+    _option(ingest, "--run", "/srv/modelwarden-run", "folder of the model server's socket")
+    model_server = commands.add_parser("model-server", help="run user code, predict and explain")
+    _option(model_server, "--run", "/srv/modelwarden-run", "folder of the socket to listen on")
+    _option(model_server, "--work", "/tmp/modelwarden", "folder that user code may write")  # noqa: S108
+    _option(model_server, "--child-memory", "", "bytes for user code (default: from the container's limit)")
+    _option(model_server, "--grace-seconds", "25", "seconds for an orderly end")
+    _option(model_server, "--log-level", "info", "debug, info, warning or error")
     return parser
+
+
+def _cell_options(parser: argparse.ArgumentParser) -> None:
+    etc = "/etc/modelwarden"
+    _option(parser, "--identity", f"{etc}/identity/identity.json", "the cell's identity")
+    _option(parser, "--settings", f"{etc}/settings/settings.json", "the cell's settings, re-read on change")
+    _option(parser, "--key-file", f"{etc}/key/key", "the cell's key, re-read on change")
+    _option(parser, "--host", "0.0.0.0", "address to listen on")  # noqa: S104 - a pod serves its network
+    _option(parser, "--port", "8080", "port to listen on")
+    _option(parser, "--grace-seconds", "50", "seconds for an orderly end")
+    _option(parser, "--log-level", "info", "debug, info, warning or error")
 
 
 def _option(parser: argparse.ArgumentParser, flag: str, default: str, what: str) -> None:
@@ -84,6 +102,54 @@ async def _store(options: argparse.Namespace) -> int:
         )
         return await run_cell(cell, Address(options.host, int(options.port)), float(options.grace_seconds))
     except (ConfigurationError, UnsupportedAttributeError) as error:
+        print(error, file=sys.stderr)  # noqa: T201 - said before there is anything to log to
+        return 2
+
+
+async def _ingest(options: argparse.Namespace) -> int:
+    from modelwarden_server.logs import log_as_json
+
+    log_as_json(options.log_level, pod=options.pod)
+    from modelwarden_server.httpserver import Address
+    from modelwarden_server.settings import ConfigurationError, SettingsHolder, read_identity
+    from modelwarden_server.sidecar.app import SidecarOptions, run_sidecar
+
+    try:
+        if not options.store_url.startswith(("http://", "https://")):
+            raise ConfigurationError("--store-url must say where the cell's store is: http://…")
+        sidecar = SidecarOptions(
+            pod=options.pod,
+            identity=read_identity(Path(options.identity)),
+            settings=SettingsHolder.load(Path(options.settings), Path(options.key_file)),
+            store=options.store_url,
+            shared=Path(options.shared),
+            run=Path(options.run),
+            address=Address(options.host, int(options.port)),
+            grace_seconds=float(options.grace_seconds),
+        )
+        return await run_sidecar(sidecar)
+    except ConfigurationError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - said before there is anything to log to
+        return 2
+
+
+async def _model_server(options: argparse.Namespace) -> int:
+    from modelwarden_server.logs import log_as_json
+
+    log_as_json(options.log_level)
+    from modelwarden_server.modelserver.app import ModelServerOptions, run_model_server
+    from modelwarden_server.modelserver.container import cpus, memory_for_children
+    from modelwarden_server.modelserver.limits import ChildLimits
+    from modelwarden_server.modelserver.loading import Surroundings
+    from modelwarden_server.settings import ConfigurationError
+
+    memory = int(options.child_memory) if options.child_memory else memory_for_children()
+    around = Surroundings(Path(options.work), ChildLimits(memory_bytes=memory, cpus=cpus()))
+    try:
+        return await run_model_server(
+            ModelServerOptions(Path(options.run), around, float(options.grace_seconds))
+        )
+    except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - said before there is anything to log to
         return 2
 

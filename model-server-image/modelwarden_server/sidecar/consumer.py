@@ -31,7 +31,7 @@ class Pauses:
     idle_most: float = 5.0
     first: float = 0.5
     most: float = 30.0
-    explain: float = 180.0
+    explain: float = 110.0
     """Longest that the model server may take for a piece."""
 
 
@@ -81,7 +81,7 @@ class Consumer:
     async def _once(self) -> float:
         """Take one piece if there is room for it; seconds to wait before the next."""
         explain = self.pod.plan.explain if self.pod.plan is not None else None
-        if explain is None or not explain.streaming or not self.pod.ready(explain.code):
+        if explain is None or not explain.streaming or not self.pod.explains():
             return self.pauses.idle
         if self._failures:
             pause = self._after_failure(count=False)

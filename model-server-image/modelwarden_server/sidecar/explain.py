@@ -41,7 +41,7 @@ class ExplainRoom:
         if plan is None or plan.explain is None:
             waits = "" if plan is None or not plan.waiting_for else f": it waits for {plan.waiting_for[0]}"
             raise Refusal(503, f"nothing is explained here now{waits}", retry_after=10)
-        if not self._pod.ready(plan.explain.code):
+        if not self._pod.explains():
             report = self._pod.report_of(plan.explain.code)
             why = "the model server is starting" if report is None else f"the user's code is {report.state}"
             raise Refusal(503, f"nothing can be explained now: {why}", retry_after=5)

@@ -58,3 +58,12 @@ class Pod:
         """Whether code of that role can be asked now, perhaps the one before the newest."""
         said = self.running.codes if self.running is not None else ()
         return any(report.role == role and report.state == "Ready" for report in said)
+
+    def explains(self) -> bool:
+        """Whether rows can be explained now."""
+        said = self.running.codes if self.running is not None else ()
+        plan = self.plan.explain if self.plan is not None else None
+        return plan is not None and any(
+            report.role == plan.code and report.state == "Ready" and (report.path or report.why)
+            for report in said
+        )
