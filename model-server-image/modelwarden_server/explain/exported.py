@@ -213,6 +213,9 @@ def _check_ways(trees: TreeEnsemble) -> None:
         raise ValueError("roots must ascend from 0")
     if not np.array_equal(np.sort(children), expected):
         raise ValueError("each node must be a root or one node's child")
+    tree = np.searchsorted(trees.roots, number, side="right")
+    if (tree[trees.left[inner]] != tree[inner]).any() or (tree[trees.right[inner]] != tree[inner]).any():
+        raise ValueError("the nodes of a tree must stand together")
     level, depth = trees.roots, 0
     while len(level := level[inner[level]]):
         level, depth = np.concatenate([trees.left[level], trees.right[level]]), depth + 1
