@@ -3,6 +3,8 @@
     python -m modelwarden_server job profile --store URL --dataset NAME --content-hash H
     python -m modelwarden_server job reference --store URL --dataset NAME --source-hash H --source JSON
     python -m modelwarden_server job train --store URL --kind KIND --input-hash H
+    python -m modelwarden_server job assets --store URL --slot SLOT --source-hash H --source JSON
+    python -m modelwarden_server job environment --store URL --environment-hash H
 
 The key comes from MODELWARDEN_JOB_KEY or the file that MODELWARDEN_JOB_KEY_FILE names, never from an
 argument. Exit codes: 0 done, 1 the store was away (start the Job again), 2 it is of no use to start the Job
@@ -19,9 +21,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from modelwarden.resources.server import AssetSlot
 from modelwarden.resources.sources import Source
+from modelwarden_server.jobs.assets import AssetTask, run_assets
+from modelwarden_server.jobs.assets import tell_failure as tell_asset_failure
+from modelwarden_server.jobs.environment import InstallTask, run_environment
+from modelwarden_server.jobs.environment import tell_failure as tell_install_failure
+from modelwarden_server.jobs.installer import Installer, NotInstalledError
 from modelwarden_server.jobs.profile import ProfileTask, UnprofilableError, run_profile
 from modelwarden_server.jobs.profile import tell_failure as tell_profile_failure
 from modelwarden_server.jobs.reference import LoadTask, run_load
@@ -46,6 +54,8 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     profile.add_argument("--workdir", type=Path, help="folder for the files while they are worked on")
     _add_reference(kinds.add_parser("reference", help="load a reference dataset from its source"))
     _add_train(kinds.add_parser("train", help="train what an enrichment needs"))
+    _add_assets(kinds.add_parser("assets", help="fetch a file of the user's code from its source"))
+    _add_environment(kinds.add_parser("environment", help="install the packages that the user's code needs"))
     given = parser.parse_args(argv)
     tell = Teller(given.job)
     try:
@@ -92,6 +102,8 @@ def _failure(work: _Work) -> tuple[str, bool] | None:
     """Do the work; what went wrong, and whether another attempt is of use."""
     try:
         work.do()
+    except NotInstalledError as error:
+        return str(error), error.again
     except work.final as error:
         return str(error), False
     except work.passing as error:
@@ -147,10 +159,39 @@ def _trained(task: TrainTask, store: StoreClient, tell: "Teller") -> None:
         ) from None
 
 
+def _assets(
+    given: argparse.Namespace, environ: Mapping[str, str], store: StoreClient, tell: "Teller"
+) -> _Work:
+    source = Source.model_validate_json(given.source)
+    task = AssetTask(given.slot, given.source_hash, source, _surroundings(given, environ))
+    return _Work(
+        lambda: run_assets(task, store, tell),
+        lambda message, again: tell_asset_failure(task, store, message, again=again),
+        (StoreAwayError, SourceAwayError, OSError),
+        (StoreRefusedError, SourceError),
+        {"slot": task.slot},
+    )
+
+
+def _environment(
+    given: argparse.Namespace, environ: Mapping[str, str], store: StoreClient, tell: "Teller"
+) -> _Work:
+    task = InstallTask(given.environment_hash, Installer(environ, given.seconds), given.workdir)
+    return _Work(
+        lambda: run_environment(task, store, tell),
+        lambda message, again: tell_install_failure(task, store, message, again=again),
+        (StoreAwayError, OSError),
+        (StoreRefusedError,),
+        {"environmentHash": task.environment_hash},
+    )
+
+
 _WORKS: Final[Mapping[str, Callable[..., _Work]]] = {
     "profile": _profile,
     "reference": _load,
     "train": _train,
+    "assets": _assets,
+    "environment": _environment,
 }
 
 
@@ -167,23 +208,45 @@ def _add_reference(reference: argparse.ArgumentParser) -> None:
     reference.add_argument("--source-hash", required=True, help="what the operator calls the source")
     reference.add_argument("--source", required=True, help="spec.source of the ReferenceDataset, as JSON")
     reference.add_argument("--format", choices=("parquet", "json"), default="parquet", help="of the files")
-    reference.add_argument("--mount", type=Path, default=Path("/source"), help="where a claim is mounted")
-    reference.add_argument("--credentials", type=Path, help="folder with the credentials of an object store")
-    reference.add_argument("--workdir", type=Path, help="folder for the files while they are sent")
-    reference.add_argument("--max-bytes", type=int, default=4 << 30, help="most bytes of one file")
+    _add_surroundings(reference)
+
+
+def _add_assets(assets: argparse.ArgumentParser) -> None:
+    assets.add_argument("--store", required=True, help="URL of the cell's store")
+    assets.add_argument("--slot", required=True, choices=get_args(AssetSlot), help="which file")
+    assets.add_argument("--source-hash", required=True, help="what the operator calls the source")
+    assets.add_argument("--source", required=True, help="the source as it is declared, as JSON")
+    _add_surroundings(assets)
+
+
+def _add_environment(environment: argparse.ArgumentParser) -> None:
+    environment.add_argument("--store", required=True, help="URL of the cell's store")
+    environment.add_argument("--environment-hash", required=True, help="hash of the list of packages")
+    environment.add_argument("--workdir", type=Path, help="folder for the packages while they are packed")
+    environment.add_argument("--seconds", type=float, default=1800.0, help="longest the installer may take")
+
+
+def _add_surroundings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--mount", type=Path, default=Path("/source"), help="where a claim is mounted")
+    parser.add_argument("--credentials", type=Path, help="folder with the credentials of an object store")
+    parser.add_argument("--workdir", type=Path, help="folder for the files while they are sent")
+    parser.add_argument("--max-bytes", type=int, default=4 << 30, help="most bytes of one file")
 
 
 def _load_task(given: argparse.Namespace, environ: Mapping[str, str]) -> LoadTask:
+    source = Source.model_validate_json(given.source)
+    return LoadTask(given.dataset, given.source_hash, source, given.format, _surroundings(given, environ))
+
+
+def _surroundings(given: argparse.Namespace, environ: Mapping[str, str]) -> Surroundings:
     bundle = environ.get("MODELWARDEN_CA_BUNDLE")
-    around = Surroundings(
+    return Surroundings(
         workdir=given.workdir or Path(tempfile.gettempdir()),
         mount=given.mount,
         credentials=given.credentials,
         ca_bundle=None if bundle is None else Path(bundle),
         most_bytes=given.max_bytes,
     )
-    source = Source.model_validate_json(given.source)
-    return LoadTask(given.dataset, given.source_hash, source, given.format, around)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where a reference Job reads its files: a mounted folder, the web, an object store; one file at a time.
+"""Where a Job reads files of the user's: a mounted folder, the web, an object store; one file at a time.
 
 What is not local is copied into the Job's own folder first, bounded, and checked where there is something to
 check against. Must not know the store, nor look into a file beyond its first bytes. Messages name hosts and
@@ -8,12 +8,12 @@ paths, never a query or a credential.
 import hashlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import httpx
 import pyarrow as pa
@@ -53,16 +53,35 @@ class Surroundings:
 def files_of(source: Source, around: Surroundings) -> Iterator[Path]:
     """The source's files in the order of their names; each may be gone when the next one is drawn.
 
-    Raises SourceError, SourceAwayError, OSError.
+    Names that begin with `.` or `_` are marks of whoever wrote the others, and left out. Raises SourceError,
+    SourceAwayError, OSError.
     """
+    return (file.path for file in named_files_of(source, around, _is_mark))
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file and what it is called below the folder or prefix that the source names."""
+
+    name: str
+    path: Path
+
+
+LeftOut = Callable[[str], bool]
+"""Whether files and folders of that name are left out."""
+
+
+def named_files_of(source: Source, around: Surroundings, left_out: LeftOut) -> Iterator[NamedFile]:
+    """As `files_of`, with their names; which ones count is the caller's to say."""
     if source.persistent_volume_claim is not None:
-        yield from _mounted(around, source.persistent_volume_claim.path)
+        yield from _mounted(around, source.persistent_volume_claim.path, left_out)
     elif source.config_map is not None:
-        yield from _mounted(around, source.config_map.key)
+        yield from _mounted(around, source.config_map.key, left_out)
     elif source.http is not None:
-        yield _fetched(source.http, around)
+        name = PurePosixPath(unquote(urlsplit(source.http.url).path)).name
+        yield NamedFile(name or "file", _fetched(source.http, around))
     elif source.object_store is not None:
-        yield from _objects(source.object_store, around)
+        yield from _objects(source.object_store, around, left_out)
     else:
         raise SourceError("uploads are not loaded by a Job")
 
@@ -76,14 +95,14 @@ def check_format(file: Path, wanted: str) -> None:
         raise SourceError(f"{file.name} is {found or 'neither parquet nor JSON'}, spec.format is {wanted}")
 
 
-def _mounted(around: Surroundings, path: str) -> Iterator[Path]:
+def _mounted(around: Surroundings, path: str, left_out: LeftOut) -> Iterator[NamedFile]:
     root = around.mount.resolve()
     named = (root / path.lstrip("/")).resolve()
     if not named.is_relative_to(root):
         raise SourceError(f"path {path} leads out of the volume")
     if not named.exists():
         raise SourceError(f"there is no {path} on the volume")
-    found = [named] if named.is_file() else sorted(_inside(named))
+    found = [named] if named.is_file() else sorted(_inside(named, left_out))
     if not found:
         raise SourceError(f"{path} holds no files")
     _check_number(len(found))
@@ -91,14 +110,14 @@ def _mounted(around: Surroundings, path: str) -> Iterator[Path]:
         if not file.resolve().is_relative_to(root):
             raise SourceError(f"{file.name} is a link that leads out of the volume")
         _check_size(file.name, file.stat().st_size, around)
-        yield file
+        yield NamedFile(file.name if named.is_file() else file.relative_to(named).as_posix(), file)
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    """Files below a folder, without those that are marks of whoever wrote the others."""
+def _inside(folder: Path, left_out: LeftOut) -> Iterator[Path]:
+    """Files below a folder, but those that are left out."""
     for parent, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not _is_mark(name)]
-        yield from (Path(parent) / name for name in names if not _is_mark(name))
+        folders[:] = [name for name in folders if not left_out(name)]
+        yield from (Path(parent) / name for name in names if not left_out(name))
 
 
 def _is_mark(name: str) -> bool:
@@ -163,13 +182,13 @@ def _download(client: httpx.Client, url: str, file: Path, around: Surroundings) 
     return digest.hexdigest()
 
 
-def _objects(source: ObjectStoreSource, around: Surroundings) -> Iterator[Path]:
+def _objects(source: ObjectStoreSource, around: Surroundings, left_out: LeftOut) -> Iterator[NamedFile]:
     scheme, _, place = source.uri.partition("://")
     if scheme != "s3":
         raise SourceError(f"spec.source.objectStore.uri: {scheme} is not read by this version, only s3 is")
     with _told(source):
         store = fs.S3FileSystem(**_s3_options(source, around))
-        names = _names(store, place.rstrip("/"))
+        names = _names(store, place.rstrip("/"), left_out)
     for name, size in names:
         _check_size(name, size, around)
         file = around.workdir / "object"
@@ -179,10 +198,11 @@ def _objects(source: ObjectStoreSource, around: Surroundings) -> Iterator[Path]:
                 seen += len(piece)
                 _check_size(name, seen, around)
                 out.write(piece)
-        yield file
+        below = PurePosixPath(name).relative_to(place.rstrip("/")).as_posix()
+        yield NamedFile(PurePosixPath(name).name if below == "." else below, file)
 
 
-def _names(store: fs.S3FileSystem, place: str) -> list[tuple[str, int]]:
+def _names(store: fs.S3FileSystem, place: str, left_out: LeftOut) -> list[tuple[str, int]]:
     info = store.get_file_info(place)
     if info.type is fs.FileType.File:
         return [(place, info.size)]
@@ -191,7 +211,7 @@ def _names(store: fs.S3FileSystem, place: str) -> list[tuple[str, int]]:
         (entry.path, entry.size)
         for entry in found
         if entry.type is fs.FileType.File
-        and not any(map(_is_mark, PurePosixPath(entry.path).relative_to(place).parts))
+        and not any(map(left_out, PurePosixPath(entry.path).relative_to(place).parts))
     ]
     if not files:
         raise SourceError(f"there are no objects under {place}")

@@ -6,8 +6,8 @@
     PUT   /api/v3/models/{id}/serving/requirements           the list, as it is
 
 Parts of a form: `user_project.zip`, `user_requirements_file.txt`, `explainer.pkl`, and `config`, a JSON
-text. Files are kept here. A setting is not: an Enrichment is declared, so that Git and the cluster know of it;
-a wish that differs from what is declared is answered with the object to apply. Must not look into files.
+text. Files are kept here. A setting is not: an Enrichment is declared, so that Git and the cluster know it; a
+wish that differs from what is declared is answered with the object to apply. Must not look into files.
 """
 
 import json

@@ -62,7 +62,7 @@ def changed(declared: ExplainabilityConfig | None, given: Mapping[str, Any]) -> 
     known = {key: value for key, value in given.items() if key not in _WITHOUT_EFFECT}
     if unknown := sorted(set(known) - set(KEYS)):
         raise DocumentedError(
-            f"explainability.config.{unknown[0]}: no such key, the keys are {', '.join(KEYS)}"
+            f"explainability.config.{unknown[0]}: no key, the keys are {', '.join(KEYS)}"
         )
     base = {} if declared is None else declared.model_dump(exclude_unset=True)
     # A key that is null says that the default holds.
@@ -83,7 +83,7 @@ def documented(config: ExplainabilityConfig) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Target:
-    """Whose enrichment it is; `object_name` of the object that is there already, if the asked one knows it."""
+    """Whose enrichment it is; `object_name` of the object that is there already, if it is known."""
 
     namespace: str
     model: str

@@ -322,10 +322,16 @@ def test_enrichments_are_told_in_the_documented_shapes(store: Served) -> None:
 
 @pytest.mark.parametrize("name", ["", "/bias_mitigation"])
 def test_a_change_is_refused_and_says_what_to_apply(store: Served, name: str) -> None:
-    answer = store.http.patch(ENRICHMENTS + name, json={"enabled": False})
+    wish = {"enabled": True} if name else {"bias_mitigation": {"enabled": True}}
+    answer = store.http.patch(ENRICHMENTS + name, json=wish)
     assert answer.status_code == 501
-    for word in ("kubectl apply", "kind: Enrichment", "spec.modelRef.name: credit"):
+    for word in ("kubectl apply", 'kind: "Enrichment"', 'type: "BiasMitigation"', "enabled: true"):
         assert word in answer.json()["error"]
+
+
+def test_a_wish_that_is_declared_already_is_met(store: Served) -> None:
+    answer = store.http.patch(f"{ENRICHMENTS}/bias_mitigation", json={"enabled": False})
+    assert (answer.status_code, answer.json()) == (202, "ok")
 
 
 def test_a_store_that_is_starting_asks_jobs_to_come_back(tmp_path: Path) -> None:
