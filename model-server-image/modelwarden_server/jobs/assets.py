@@ -1,7 +1,7 @@
 """The Job that fetches one file of the user's from its declared source and brings it to the store.
 
 What is to be an archive may be a folder, too: it is zipped, the same folder to the same bytes. The disk is
-bounded by the file. Must not look into a file beyond its first bytes: the store does, and nobody runs it here.
+bounded by the file. Must not look into a file beyond its first bytes: the store does; nobody runs it here.
 """
 
 import stat

@@ -81,8 +81,8 @@ def tell_failure(task: InstallTask, store: StoreClient, message: str, *, again: 
 
 
 def pack(folder: Path, archive: Path) -> int:
-    """Write the tar.gz of a folder's files; the bytes that were packed. Links become what they point at; those
-    that lead out of the folder are left out. Raises OSError.
+    """Write the tar.gz of a folder's files; the bytes that were packed. Links become what they point at, and
+    are left out where they lead out of the folder. Raises OSError.
     """
     total = 0
     root = folder.resolve()

@@ -66,8 +66,8 @@ _KEPT_CHARACTERS: Final = 2500
 _LINE: Final = 2000
 _LOGIN: Final = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 _AWAY: Final = re.compile(
-    r"NewConnectionError|ConnectTimeout|ReadTimeout|NameResolutionError|ProxyError|Connection (broken|aborted)"
-    r"|Temporary failure in name resolution|HTTP error 5\d\d|5\d\d Server Error|IncompleteRead"
+    r"NewConnectionError|ConnectTimeout|ReadTimeout|NameResolutionError|ProxyError|IncompleteRead"
+    r"|Connection (?:broken|aborted)|Temporary failure in name resolution|5\d\d Server Error"
 )
 _FULL: Final = re.compile(r"No space left on device|Disk quota exceeded")
 
