@@ -29,7 +29,7 @@ from modelwarden_server.modelserver.engines import Engines, OutOfTimeError
 from modelwarden_server.modelserver.explaining import Explained, RequestError, answer, read_question
 from modelwarden_server.modelserver.loading import Desk, Surroundings
 from modelwarden_server.modelserver.predicting import predict
-from modelwarden_server.modelserver.supervisor import ChildUnavailableError
+from modelwarden_server.modelserver.supervisor import ChildError, ChildTimeoutError, ChildUnavailableError
 from modelwarden_server.podwire import (
     ARROW,
     ASKED,
@@ -139,10 +139,12 @@ class ModelServer:
             explained = await lane.run(lambda: _explained(engines, body, until - time.monotonic()))
         except RequestError as error:
             raise Refusal(400, str(error)) from None
-        except OutOfTimeError:
+        except (OutOfTimeError, ChildTimeoutError):
             raise Refusal(504, "the model was too slow to be explained in this time") from None
         except ChildUnavailableError as error:
             raise Refusal(503, str(error), retry_after=max(1, round(error.retry_seconds))) from None
+        except ChildError as error:
+            raise Refusal(502, str(error)) from None
         headers = {ROWS: str(explained.rows), FAILED_ROWS: str(explained.failed)}
         return Response(explained.content, headers=headers, media_type=ARROW)
 

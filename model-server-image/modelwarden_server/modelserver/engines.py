@@ -48,6 +48,7 @@ _KINDS: dict[ValueType, ValueKind] = {
 }
 _CLASSIFIES = (OutputType.MULTICLASS, OutputType.MULTILABEL)
 _TRIES_ONE_SECONDS = 60.0
+_READ_ROWS = 16
 
 
 class OutOfTimeError(TimeoutError):
@@ -141,18 +142,34 @@ class Engines:
         return self.chosen.shap if algorithm == "shap" else self.chosen.lime
 
 
-def build(child: Child, identity: CellIdentity, plan: ExplainPlan, sample: Path, code_hash: str) -> Engines:
+@dataclass(frozen=True)
+class Wish:
+    """Engines that are wanted."""
+
+    identity: CellIdentity
+    plan: ExplainPlan
+    sample: Path
+    """File of the reference's sample."""
+    code_hash: str
+    readable: bool = True
+    """It may be looked for the fitted estimator: not so in a flow, which is more than one."""
+
+
+def build(child: Child, wish: Wish) -> Engines:
     """Engines for a child that is Ready. Slow: predict runs on the whole sample, and one row is explained.
 
     Raises ChildError, ContractError, OutOfTimeError; ValueError for a sample that cannot be used.
     """
+    identity, plan = wish.identity, wish.plan
     contract = contract_of(identity)
     model = Model(child, contract)
-    rows, stored = read_sample(sample, contract)
+    rows, stored = read_sample(wish.sample, contract)
     with model.within(child.spec.limits.load_seconds):
         predicted = model.predict(rows)
         background = summarised(rows, predicted, plan.background_hash)
-        exact, why_not = _exact(child, model, background, rows)
+        exact, why_not = None, "a flow of stages is asked, not read"
+        if wish.readable:
+            exact, why_not = _exact(child, model, background, rows)
     classified = identity.output_type in _CLASSIFIES
     subject = Subject(
         predict=model.predict,
@@ -166,7 +183,7 @@ def build(child: Child, identity: CellIdentity, plan: ExplainPlan, sample: Path,
     )
     chosen = choose(subject, exact, why_not)
     path, why = _tried(model, chosen.shap if plan.algorithm == "shap" else chosen.lime, rows)
-    return Engines(model, contract, chosen, plan, code_hash, path, why, difference(predicted, stored))
+    return Engines(model, contract, chosen, plan, wish.code_hash, path, why, difference(predicted, stored))
 
 
 def read_sample(path: Path, contract: Contract) -> tuple[Rows, Floats]:
@@ -192,9 +209,9 @@ def read_sample(path: Path, contract: Contract) -> tuple[Rows, Floats]:
 def _exact(child: Child, model: Model, background: Background, rows: Rows) -> tuple[Explainer | None, str]:
     """The exact engine, or why there is none, as a sentence's end."""
     try:
-        found = child.export()
+        found = child.export(rows[:_READ_ROWS])
         if found is None:
-            return None, "no fitted estimator was found whose structure is known"
+            return None, child.export_refusal or "no fitted estimator was found whose structure is known"
         header, arrays = found
         exported = of_wire(header, [array for array in arrays if isinstance(array, np.ndarray)])
         explainer = exact_explainer(exported, model.encode, model.predict, background, rows)

@@ -18,7 +18,7 @@ from typing import Any, Final
 from modelwarden.resources.cell import canonical_json
 from modelwarden.resources.server import CodeReport, ExplainPlan, Role
 from modelwarden_server.modelserver.contract import ContractError
-from modelwarden_server.modelserver.engines import Engines, OutOfTimeError, build
+from modelwarden_server.modelserver.engines import Engines, OutOfTimeError, Wish, build
 from modelwarden_server.modelserver.limits import ChildLimits
 from modelwarden_server.modelserver.predicting import FLOW_HANDLER, flow_settings
 from modelwarden_server.modelserver.supervisor import (
@@ -146,7 +146,10 @@ class Slot:
         """Make the engines; False if it failed and may be tried again later."""
         plan, sample = asked
         try:
-            engines = build(self.child, wanted.identity, plan, sample, self.code.plan.code_hash)
+            code = self.code.plan
+            readable = code.import_path is not None
+            wish = Wish(wanted.identity, plan, sample, code.code_hash, readable)
+            engines = build(self.child, wish)
         except ChildUnavailableError:
             return True  # it is on its way, or its status says why not
         except OutOfTimeError:
@@ -261,7 +264,7 @@ def _key(code: CodeToRun, wanted: Wanted) -> bytes:
 def _settings(code: CodeToRun, wanted: Wanted) -> dict[str, Any]:
     if code.plan.import_path is None:
         return flow_settings(code.plan, wanted.serve, wanted.identity)
-    return {"importPath": code.plan.import_path}
+    return {"import_path": code.plan.import_path}
 
 
 def _spec(code: CodeToRun, wanted: Wanted, around: Surroundings) -> ChildSpec:

@@ -48,7 +48,7 @@ class _CannotNowError(Exception):
 
 
 class _CannotError(Exception):
-    """The model server says that it cannot be done."""
+    """The piece was too much for the user's code: not done, too slow, or it ended. Not to be tried for ever."""
 
 
 @dataclass
@@ -133,7 +133,7 @@ class Consumer:
             )
         except httpx.HTTPError as error:
             raise _CannotNowError(f"the model server went away ({type(error).__name__})") from None
-        if answer.status_code in (408, 425, 429, 502, 503, 504):
+        if answer.status_code in (429, 503):
             raise _CannotNowError(sentence_of(answer))
         if answer.status_code != 200:
             raise _CannotError(sentence_of(answer))

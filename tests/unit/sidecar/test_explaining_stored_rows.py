@@ -51,7 +51,7 @@ async def test_no_more_pieces_are_taken_than_the_plan_says(tmp_path: Path) -> No
     ("answer", "again", "said"),
     [
         (JSONResponse({"error": "not loaded"}, 503), True, "not loaded"),
-        (JSONResponse({"error": "too slow"}, 504), True, "too slow"),
+        (JSONResponse({"error": "too slow"}, 504), False, "too slow"),
         (JSONResponse({"error": "no column age"}, 400), False, "no column age"),
         (Response(b"?", 500), False, "the model server answers 500"),
     ],
