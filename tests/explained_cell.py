@@ -1,0 +1,306 @@
+"""A whole cell on loopback, each part a process of its own: the store, an ingest sidecar, a model server.
+
+For a model of gradient boosted trees on five numbers, whose user project is uploaded as a person would.
+"""
+
+import contextlib
+import io
+import itertools
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import census_like
+import httpx
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sklearn.ensemble import GradientBoostingClassifier
+from store_process import KEY, REPO, StoreProcess, free_port, wait_for
+
+from modelwarden.resources.cell import (
+    CellIdentity,
+    CellSettings,
+    EnrichmentSettings,
+    ExplainabilitySettings,
+    ServerSettings,
+)
+
+INPUTS = ("x0", "x1", "x2", "x3", "x4")
+ATTRIBUTES = [
+    *(census_like.attribute(name, "FLOAT", "PIPELINE_INPUT", position=i) for i, name in enumerate(INPUTS)),
+    census_like.ATTRIBUTES[-2],
+    census_like.ATTRIBUTES[-1],
+]
+ENTRYPOINT = """
+import os, pickle
+with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "model.pkl"), "rb") as file:
+    model = pickle.load(file)
+
+def predict(x):
+    return model.predict_proba(x)[:, 1]
+"""
+
+
+@cache
+def boosted(seed: int = 7) -> GradientBoostingClassifier:
+    """The fitted model."""
+    x, y = rows(2000, seed), None
+    chance = 1 / (1 + np.exp(-(2 * x[:, 0] + x[:, 1] * x[:, 2] - x[:, 3])))
+    y = (np.random.default_rng(seed).random(len(x)) < chance).astype(int)
+    return GradientBoostingClassifier(n_estimators=60, max_depth=3, random_state=seed).fit(x, y)
+
+
+def rows(many: int, seed: int) -> np.ndarray:
+    """Inputs of so many people."""
+    return np.random.default_rng(seed).normal(size=(many, len(INPUTS))).round(4)
+
+
+def project(entrypoint: str = ENTRYPOINT) -> bytes:
+    """user_project.zip."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("entrypoint.py", entrypoint)
+        archive.writestr("model.pkl", pickle.dumps(boosted()))
+    return made.getvalue()
+
+
+def identity() -> CellIdentity:
+    return census_like.identity(ATTRIBUTES)
+
+
+def settings(url: str, **explainability: Any) -> CellSettings:
+    """Settings with explanations turned on, whose server is at `url`."""
+    given = {"enabled": True, "algorithm": "shap", "samples": 500} | explainability
+    return census_like.settings(attributes=ATTRIBUTES).model_copy(
+        update={
+            "enrichments": EnrichmentSettings(explainability=ExplainabilitySettings.model_validate(given)),
+            "server": ServerSettings(url=url, assets={"explain-project": "upload"}),
+        }
+    )
+
+
+@dataclass
+class ServerProcess:
+    """One command of the server pod, started over the same folders again and again."""
+
+    command: str
+    folder: Path
+    flags: dict[str, Any]
+    environment: dict[str, str] = field(default_factory=dict)
+    process: "subprocess.Popen[bytes] | None" = None
+
+    def start(self) -> "ServerProcess":
+        command = [sys.executable, "-m", "modelwarden_server", self.command]
+        for flag, value in self.flags.items():
+            command += [flag, str(value)]
+        environment = os.environ | self.environment
+        environment["PYTHONPATH"] = f"{REPO}/operator:{REPO}/model-server-image"
+        with (self.folder / f"{self.command}.jsonl").open("ab") as output:
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        return self
+
+    def kill(self) -> None:
+        """kill -9, without warning."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def children(self) -> list[int]:
+        """Processes that it started."""
+        assert self.process is not None
+        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        more = [p.read_text() for p in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
+        return sorted({int(pid) for pid in " ".join([listed, *more]).split()})
+
+    def memory(self, what: str = "VmRSS") -> int:
+        """Bytes of memory now, or most of them with VmHWM."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split(f"{what}:")[1].split()[0]) << 10
+
+    def output(self) -> str:
+        return (self.folder / f"{self.command}.jsonl").read_text()
+
+
+class ExplainedCell:
+    """The three processes, and a client of the store."""
+
+    def __init__(self, folder: Path, **explainability: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        chosen = settings(self.url, **explainability)
+        self.store = StoreProcess(folder, identity(), chosen, commit_seconds=0.1)
+        run = folder / "run"
+        run.mkdir(exist_ok=True)
+        self.sidecar = ServerProcess(
+            "ingest",
+            folder,
+            {
+                "--identity": folder / "identity.json",
+                "--settings": folder / "settings.json",
+                "--key-file": folder / "key",
+                "--store-url": self.store.url,
+                "--pod": "pod-a",
+                "--shared": folder / "shared",
+                "--run": run,
+                "--host": "127.0.0.1",
+                "--port": self.port,
+                "--grace-seconds": 10,
+            },
+        )
+        self.model_server = ServerProcess(
+            "model-server", folder, {"--run": run, "--work": folder / "work", "--child-memory": 1 << 30}
+        )
+        self.model = f"/api/v3/models/{self.store.identity.model_id}"
+
+    @property
+    def http(self) -> httpx.Client:
+        return self._http
+
+    def start(self) -> "ExplainedCell":
+        self.store.start()
+        self._http = self.store.client()
+        self.sidecar.start()
+        self.model_server.start()
+        return self
+
+    def stop(self) -> None:
+        for process in (self.sidecar, self.model_server):
+            if process.process is not None and process.process.poll() is None:
+                process.kill()
+        if self.store.process is not None and self.store.process.poll() is None:
+            self.store.kill()
+        self._http.close()
+
+    def reference(self, many: int = 400, seed: int = 1) -> None:
+        """Upload and close a reference with the model's own predictions."""
+        x = rows(many, seed)
+        table = pa.table({name: x[:, i] for i, name in enumerate(INPUTS)}).append_column(
+            "pred", pa.array(boosted().predict_proba(x)[:, 1])
+        )
+        table = table.append_column("gt", pa.array(np.zeros(many, dtype=np.int64)))
+        content = io.BytesIO()
+        pq.write_table(table, content)
+        path = f"{self.model}/reference_data"
+        files = [("reference_data", ("x.parquet", content.getvalue()))]
+        answer = self.http.post(path, files=files)
+        assert answer.status_code == 207, answer.text
+        assert answer.json()["counts"]["failure"] == 0, answer.text
+        closed = self.http.patch(path, json={"status": "uploaded", "total_record_count": many})
+        assert closed.status_code == 200, closed.text
+
+    def upload(self, archive: bytes) -> httpx.Response:
+        """Send user_project.zip as the documented client does."""
+        files = {"user_project.zip": ("user_project.zip", archive, "application/zip")}
+        return self.http.patch(f"{self.model}/enrichments/explainability", files=files)
+
+    def send(self, x: np.ndarray, first: int = 0) -> list[str]:
+        """Send rows as inferences; their ids."""
+        ids = [f"id-{first + i}" for i in range(len(x))]
+        predicted = boosted().predict_proba(x)[:, 1]
+        body = [
+            {
+                "partner_inference_id": one,
+                "inference_timestamp": census_like.NOW,
+                "inference_data": dict(zip(INPUTS, map(float, row), strict=True)) | {"pred": float(p)},
+            }
+            for one, row, p in zip(ids, x, predicted, strict=True)
+        ]
+        answer = self.http.post(self.store.inferences_path, content=json.dumps(body))
+        assert answer.status_code == 207, answer.text
+        assert answer.json()["counts"]["success"] == len(ids)
+        return ids
+
+    def pod(self) -> dict[str, Any]:
+        """What the store knows of the pod: its only code."""
+        server = self.store.status().server
+        if server is None or not server.pods or not server.pods[0].codes:
+            return {}
+        return server.pods[0].codes[0].model_dump()
+
+    def until_code(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until the pod's code is in that state; what is told of it."""
+
+        def reached() -> dict[str, Any] | None:
+            found = self.pod()
+            return found if found.get("state") == state else None
+
+        return wait_for(reached, seconds, every=0.1)
+
+    def until_gone(self, state: str, seconds: float = 60.0) -> None:
+        """Wait until the pod's code is no longer in that state."""
+        wait_for(lambda: self.pod().get("state") not in (None, state), seconds, every=0.05)
+
+    def explanation(self, one: str) -> httpx.Response:
+        return self.http.get(f"{self.store.inferences_path}/{one}/explanation")
+
+    def plan(self) -> dict[str, Any]:
+        return self.http.get("/internal/v1/server").raise_for_status().json()
+
+    def background(self) -> tuple[np.ndarray, str]:
+        """The reference's sample that the pod explains against, and its hash."""
+        explain = self.plan()["explain"]
+        content = self.http.get(f"/internal/v1/server/files/{explain['background']['sha256']}").content
+        table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
+        x = np.column_stack([table.column(name).to_numpy() for name in INPUTS])
+        return x, explain["backgroundHash"]
+
+
+@contextlib.contextmanager
+def explained_cell(folder: Path, **explainability: Any) -> Iterator[ExplainedCell]:
+    """A started cell that does not outlive the block."""
+    cell = ExplainedCell(folder, **explainability)
+    try:
+        yield cell.start()
+    except BaseException:
+        for process in (cell.sidecar, cell.model_server):
+            with contextlib.suppress(OSError):
+                print(process.command, process.output()[-3000:])
+        raise
+    finally:
+        cell.stop()
+
+
+def shapley(x: np.ndarray, background: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Shapley values of the probability for one row, over all coalitions: the definition itself."""
+    inputs = len(x)
+
+    def worth(coalition: tuple[int, ...]) -> float:
+        mixed = background.copy()
+        mixed[:, list(coalition)] = x[list(coalition)]
+        return float(weights @ boosted().predict_proba(mixed)[:, 1])
+
+    known = {c: worth(c) for size in range(inputs + 1) for c in itertools.combinations(range(inputs), size)}
+    values = np.zeros(inputs)
+    for one in range(inputs):
+        for coalition, value in known.items():
+            if one not in coalition:
+                weight = (
+                    math.factorial(len(coalition))
+                    * math.factorial(inputs - len(coalition) - 1)
+                    / math.factorial(inputs)
+                )
+                values[one] += weight * (known[tuple(sorted((*coalition, one)))] - value)
+    return values
+
+
+__all__ = ["KEY", "ExplainedCell", "explained_cell", "project", "rows", "shapley"]
