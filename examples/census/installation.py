@@ -14,6 +14,7 @@ from testbed.cluster import Cluster
 from testbed.errors import SetupError
 from testbed.kind import KindCluster
 from testbed.own_node import OwnNode
+from testbed.package_index import IndexForPods, index_for_pods
 from testbed.progress import Reporter
 
 CHART = Path(__file__).parent.parent.parent / "charts" / "modelwarden"
@@ -39,6 +40,7 @@ def install(cluster: Cluster, reporter: Reporter) -> None:
     with reporter.step("helm upgrade --install modelwarden charts/modelwarden"):
         values = [*_image("operator", operator), *_image("server", server)]
         values += [f"--set=dataFactsInterval={STATUS_SECONDS}", f"--set=pollInterval={POLL_SECONDS}"]
+        values += index_of(cluster).helm
         waiting = ["--wait", f"--timeout={INSTALL_SECONDS}s"]
         _helm(cluster, "upgrade", "--install", RELEASE, str(CHART), *values, *waiting)
 
@@ -53,6 +55,15 @@ def fresh_namespace(cluster: Cluster, namespace: str, reporter: Reporter) -> Non
         with reporter.step(f"Delete namespace {namespace}, which an earlier demo left"):
             _delete_namespace(kubectl, namespace)
     kubectl.apply(_namespace(namespace))
+    for thing in index_of(cluster).objects(namespace):
+        kubectl.apply(json.dumps(thing))
+
+
+def index_of(cluster: Cluster) -> IndexForPods:
+    """Where the Jobs that install packages find them: this machine's own package index, in clusters that were
+    made here; another one's administrator has his own.
+    """
+    return IndexForPods() if cluster.kind == "existing" else index_for_pods()
 
 
 def remove(cluster: Cluster, namespace: str, reporter: Reporter) -> None:
