@@ -51,7 +51,8 @@ class LinearModel:
     intercept: Floats
     """(k,)"""
     players: Integers
-    """(e,): the raw input of each encoded column, or UNKNOWN."""
+    """(e,): the raw input of each encoded column. The exporter sends UNKNOWN: verify.py finds them, and does
+    not believe what is sent."""
     link: Link = "identity"
     classifies: bool = False
     """Outputs are probabilities."""

@@ -71,7 +71,7 @@ class TreeEngine:
     """
 
     def __init__(self, model: TreeEnsemble, inputs: int, background: TreeBackground) -> None:
-        self._model, self._inputs, self._background = model, inputs, background
+        self.model, self._inputs, self._background = model, inputs, background
         # Columns that no input is known to move are one player more, who never differs.
         self._players = np.where(model.players == UNKNOWN, inputs, model.players).astype(np.int16)
         self._margins = raw(model, background.encoded)
@@ -84,9 +84,9 @@ class TreeEngine:
     @property
     def units(self) -> Units:
         """In what values are."""
-        if self._model.link == "logit" or (self._model.link == "identity" and self._model.classifies):
+        if self.model.link == "logit" or (self.model.link == "identity" and self.model.classifies):
             return "probability"
-        return "margin" if self._model.link == "softmax" else "value"
+        return "margin" if self.model.link == "softmax" else "value"
 
     @property
     def expected(self) -> Floats:
@@ -95,12 +95,12 @@ class TreeEngine:
 
     def predictions(self, encoded: Floats) -> Floats:
         """(n, e) -> (n, outputs), in units."""
-        return self._told(raw(self._model, encoded))
+        return self._told(raw(self.model, encoded))
 
     def values(self, encoded: Floats) -> Floats:
         """(n, e) -> (n, outputs, inputs)."""
-        found = np.zeros((len(encoded), len(self._model.base), self._inputs + 1))
-        margins = raw(self._model, encoded) if self._carried else None
+        found = np.zeros((len(encoded), len(self.model.base), self._inputs + 1))
+        margins = raw(self.model, encoded) if self._carried else None
         for number, group in enumerate(self._groups):
             games = self._kept[number] if number < len(self._kept) else self._made(group)
             at_once = max(1, _CODES_AT_ONCE // len(games.arena.paths.leaves))
@@ -112,16 +112,16 @@ class TreeEngine:
         if self._one_sum:
             found[:, -1] = -found[:, :-1].sum(axis=1)
         found = found[:, :, : self._inputs]
-        return np.concatenate([-found, found], axis=1) if self._model.link == "logit" else found
+        return np.concatenate([-found, found], axis=1) if self.model.link == "logit" else found
 
     def _told(self, margins: Floats) -> Floats:
         """What is explained, of margins (n, k)."""
-        return margins if self._model.link == "softmax" else linked(self._model.link, margins)
+        return margins if self.model.link == "softmax" else linked(self.model.link, margins)
 
     def _shares(self, margin: Floats) -> Floats:
         """(k,) of a row -> (m, k): weight of each background row, times what a unit of margin is worth
         between the two: the slope of the link's chord."""
-        link = self._model.link
+        link = self.model.link
         apart = margin - self._margins
         near = np.abs(apart) < _NEAR
         middle = linked(link, (margin + self._margins) / 2)[:, -len(margin) :]
@@ -133,7 +133,7 @@ class TreeEngine:
 
     def _divided(self) -> Iterator[_Group]:
         """The trees in groups of a bounded size, each for the outputs they are of."""
-        model, rows = self._model, len(self._background.weights)
+        model, rows = self.model, len(self._background.weights)
         largest = _most_leaves(model)
         if largest * rows > MOST_PAIRS:
             raise ValueError(f"a tree has {largest} leaves: more than {MOST_PAIRS // rows} are not taken")
@@ -155,7 +155,7 @@ class TreeEngine:
             self._kept.append(games)
 
     def _made(self, group: _Group) -> LeafGames:
-        model = self._model
+        model = self.model
         paths = TreePaths.of(model, group.roots, self._players)
         columns = group.outputs if model.outputs[0] < 0 else [0]
         value = model.scale * model.value[paths.leaves][:, columns]
