@@ -195,7 +195,13 @@ def test_rendering_twice_gives_the_same() -> None:
 
 def _jobs(place: Workplace) -> list[dict[str, Any]]:
     """A Job of each purpose that a model's object is not needed for."""
-    order = TrainingOrder(place, "m", "anomaly", "ab" * 32, INSTALL.training_resources)
+    order = TrainingOrder(
+        place=place,
+        model_uid="m",
+        kind="anomaly",
+        input_hash="ab" * 32,
+        resources=INSTALL.training_resources,
+    )
     return [job_of(profile_plan(place, "train", "d", "ab" * 32)), job_of(training_plan(order))]
 
 

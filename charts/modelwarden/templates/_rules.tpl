@@ -14,10 +14,10 @@ this list with what the API server's audit log says the operator really did.
   resources: [monitoredmodels/status, referencedatasets/status, enrichments/status]
   verbs: [patch]
 - apiGroups: [""]
-  resources: [serviceaccounts, services]
+  resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
-  resources: [configmaps, persistentvolumeclaims]
+  resources: [services, configmaps, persistentvolumeclaims]
   verbs: [get, list, watch, create, patch, delete]
 # By name only: never listed, never watched.
 - apiGroups: [""]
@@ -38,5 +38,8 @@ this list with what the API server's audit log says the operator really did.
   verbs: [get, list, watch, create, delete]
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
-  verbs: [get, list, watch, create, patch]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [autoscaling]
+  resources: [horizontalpodautoscalers]
+  verbs: [get, list, watch, create, patch, delete]
 {{- end }}

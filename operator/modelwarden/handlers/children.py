@@ -7,6 +7,7 @@ import kopf
 
 from modelwarden.reconcile.daemons import Daemons
 from modelwarden.reconcile.ports import (
+    AUTOSCALER,
     CLAIM,
     CONFIG_MAP,
     DATASET,
@@ -22,7 +23,9 @@ from modelwarden.reconcile.ports import (
 from modelwarden.resources.meta import LABEL_MODEL, LABEL_REFERENCE_DATASET
 
 # Secrets are not watched: that would need `list` on every Secret there is. A resync restores them.
-CHILD_KINDS = (SERVICE_ACCOUNT, CONFIG_MAP, CLAIM, SERVICE, POD, DEPLOYMENT, JOB, NETWORK_POLICY)
+CHILD_KINDS = (
+    SERVICE_ACCOUNT, CONFIG_MAP, CLAIM, SERVICE, POD, DEPLOYMENT, JOB, NETWORK_POLICY, AUTOSCALER,
+)  # fmt: skip
 SELECTOR = LABEL_MODEL
 
 

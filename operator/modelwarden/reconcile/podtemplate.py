@@ -80,6 +80,16 @@ def surroundings(pod: PodSpec) -> tuple[list[Manifest], list[Manifest], list[Man
     return env, [volume], [{"name": "ca", "mountPath": CA_FOLDER, "readOnly": True}]
 
 
+def probe(path: str, *, period: int, failures: int) -> Manifest:
+    """An HTTP probe of the container's port `http`; seconds between two, and how many may fail."""
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
 def resources(amounts: Resources) -> Manifest:
     """A container's resources."""
     return _plain(amounts)

@@ -35,13 +35,14 @@ EVENT = Kind("v1", "Event", "events")
 DEPLOYMENT = Kind("apps/v1", "Deployment", "deployments")
 JOB = Kind("batch/v1", "Job", "jobs")
 NETWORK_POLICY = Kind("networking.k8s.io/v1", "NetworkPolicy", "networkpolicies")
+AUTOSCALER = Kind("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 LEASE = Kind("coordination.k8s.io/v1", "Lease", "leases")
 
 KINDS = {
     kind.kind: kind
     for kind in (
         MODEL, DATASET, ENRICHMENT, SERVICE_ACCOUNT, SECRET, CONFIG_MAP, CLAIM, SERVICE, POD, EVENT,
-        DEPLOYMENT, JOB, NETWORK_POLICY, LEASE,
+        DEPLOYMENT, JOB, NETWORK_POLICY, AUTOSCALER, LEASE,
     )
 }  # fmt: skip
 

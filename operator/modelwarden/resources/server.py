@@ -14,6 +14,7 @@ from modelwarden.resources.serving import FieldMapping, FlowStage
 
 Role = Literal["explain", "serve"]
 """For what user code runs: to explain (its `predict`), or to serve (its flow)."""
+ROLES: Final[tuple[Role, ...]] = ("explain", "serve")
 AssetSlot = Literal[
     "explain-project", "explain-requirements", "explain-explainer", "serve-files", "serve-requirements"
 ]

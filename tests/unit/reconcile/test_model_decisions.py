@@ -27,10 +27,6 @@ def test_the_types_that_may_be_declared_are_those_that_the_store_can_keep() -> N
             {"storage": {"objectStore": {"uri": "s3://bucket/path"}, "log": {"size": "1Gi"}}},
             "spec.storage.objectStore",
         ),
-        (
-            {"serving": {"flow": [{"modelType": "ONNX", "file": "m"}], "files": {"upload": {}}}},
-            "spec.serving",
-        ),
     ],
 )
 def test_what_is_not_supported_yet_is_refused_by_name_and_nothing_is_made(

@@ -12,18 +12,20 @@ from model_worlds import INSTALL, PLACE
 from training_worlds import WANTED
 
 from modelwarden.reconcile.jobs import job_of, key_of
-from modelwarden.reconcile.monitoredmodel.build.training import (
-    TrainingOrder,
-    is_as_planned,
-    over,
-    training_plan,
-)
+from modelwarden.reconcile.monitoredmodel.build.training import TrainingOrder, training_plan
+from modelwarden.reconcile.monitoredmodel.build.tries import is_as_planned, over
 from modelwarden.reconcile.names import train_job
 from modelwarden.resources.keys import verify_job_key
 from modelwarden.resources.pod import Resources
 from modelwarden.resources.quantities import parse_quantity
 
-ORDER = TrainingOrder(PLACE, "uid-1", "anomaly", WANTED, INSTALL.training_resources)
+ORDER = TrainingOrder(
+    place=PLACE,
+    model_uid="uid-1",
+    kind="anomaly",
+    input_hash=WANTED,
+    resources=INSTALL.training_resources,
+)
 
 
 def amounts(**parts: Any) -> Resources:

@@ -1,6 +1,6 @@
 """From what is, to what should be: which objects, and what stands in the way. Pure and total."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError, Transient
@@ -12,9 +12,13 @@ from modelwarden.reconcile.monitoredmodel.build.claim import build_claim
 from modelwarden.reconcile.monitoredmodel.build.deployment import build_deployment
 from modelwarden.reconcile.monitoredmodel.build.identity import build_identity
 from modelwarden.reconcile.monitoredmodel.build.networkpolicy import build_network_policy
+from modelwarden.reconcile.monitoredmodel.build.server import build_server
+from modelwarden.reconcile.monitoredmodel.build.serverpolicies import build_server_policies
+from modelwarden.reconcile.monitoredmodel.build.serverscale import build_autoscaler, build_server_service
 from modelwarden.reconcile.monitoredmodel.build.service import build_service
 from modelwarden.reconcile.monitoredmodel.build.settings import build_settings
-from modelwarden.reconcile.monitoredmodel.world import World, child_id
+from modelwarden.reconcile.monitoredmodel.world import ChildId, World, child_id
+from modelwarden.reconcile.names import LABEL_COMPONENT, LABEL_CONFIG, SERVER
 from modelwarden.reconcile.ownership import Owner, owner_of, owner_of_claim
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.reconcile.reasons import Reason
@@ -28,7 +32,7 @@ LARGEST_IDENTITY = 1000 * 1024
 
 @dataclass(frozen=True)
 class Plan:
-    """`intents` in the order to apply them; `obsolete` are identities that no pod reads any more.
+    """`intents` in the order to apply them; `obsolete` is what nobody needs any more.
 
     `feasible`: whether the spec can be carried out at all. `settings_hash`: of the settings that are wanted.
     """
@@ -63,15 +67,10 @@ def decide(world: World, install: Install) -> Plan:
         return Plan(troubles=(_too_large(len(plan.identity)),))
     manifests = [stamped(manifest) for manifest in _intents(plan, world)]
     troubles = {child_id(m): t for m in manifests if (t := _in_the_way(plan, world, m)) is not None}
-    # The store mounts or runs behind everything before it: with one of those in doubt it must not be started.
-    leans = {child_id(m) for m in manifests if m["kind"] != "Service"} & troubles.keys()
-    intents = tuple(
-        m for m in manifests
-        if child_id(m) not in troubles and not (m["kind"] == "Deployment" and leans)
-    )  # fmt: skip
+    intents = tuple(_without_doubt(manifests, troubles.keys()))
     return Plan(
         intents,
-        _obsolete(plan, world),
+        _obsolete(plan, world, {child_id(manifest) for manifest in manifests}),
         tuple(troubles.values()),
         feasible=True,
         settings_hash=plan.settings_hash,
@@ -84,7 +83,6 @@ def not_supported(model: MonitoredModel) -> InvalidSpec | None:
     asked = {
         "spec.stream.kafka": spec.stream is not None,
         "spec.storage.objectStore": spec.storage.object_store is not None,
-        "spec.serving": spec.serving is not None,
     }
     fields = [name for name, is_asked in asked.items() if is_asked]
     if not fields:
@@ -114,6 +112,23 @@ def _intents(plan: Blueprint, world: World) -> Iterator[Manifest]:
     yield build_network_policy(plan)
     yield build_service(plan)
     yield build_deployment(plan)
+    if (server := plan.server) is not None:
+        yield from build_server_policies(plan, server)
+        yield build_server_service(plan)
+        yield build_autoscaler(plan, server)
+        yield build_server(plan, server)
+
+
+def _without_doubt(manifests: Sequence[Manifest], troubled: Collection[ChildId]) -> Iterator[Manifest]:
+    """All that has no trouble itself. A Deployment mounts or runs behind everything before it: with one of
+    those in doubt it must not be started."""
+    doubt = False
+    for manifest in manifests:
+        if child_id(manifest) in troubled:
+            # Behind a Service nothing starts otherwise.
+            doubt = doubt or manifest["kind"] not in ("Service", "HorizontalPodAutoscaler")
+        elif not (doubt and manifest["kind"] == "Deployment"):
+            yield manifest
 
 
 def _in_the_way(plan: Blueprint, world: World, intent: Manifest) -> ReconcileError | None:
@@ -137,16 +152,29 @@ def _in_the_way(plan: Blueprint, world: World, intent: Manifest) -> ReconcileErr
     return None
 
 
-def _obsolete(plan: Blueprint, world: World) -> tuple[Manifest, ...]:
-    """Identities that no pod reads any more."""
-    if not rolled_out(world.deployment):
-        return ()
-    current = plan.identity_hash
-    return tuple(
-        config for config in world.identities
-        if not config["metadata"]["name"].endswith(f"-{current}")
-        and owner_of(config, plan.name, plan.model.metadata.uid) is Owner.OURS
-    )  # fmt: skip
+def _obsolete(plan: Blueprint, world: World, wanted: Collection[ChildId]) -> tuple[Manifest, ...]:
+    """Parts of a server that are not wanted any more, and identities that no pod reads any more."""
+    ours = [
+        child for child in (*world.children.values(), *world.identities)
+        if owner_of(child, plan.name, plan.model.metadata.uid) is Owner.OURS
+        and not child["metadata"].get("deletionTimestamp")
+    ]  # fmt: skip
+    of_server = tuple(c for c in ours if _is_of_server(c) and child_id(c) not in wanted)
+    if not rolled_out(world.deployment) or (plan.server is not None and not rolled_out(world.server)):
+        return of_server
+    identities = {
+        child_id(config): config for config in ours
+        if _is_identity(config) and not config["metadata"]["name"].endswith(f"-{plan.identity_hash}")
+    }  # fmt: skip
+    return of_server + tuple(identities.values())
+
+
+def _is_of_server(child: Manifest) -> bool:
+    return (child["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == SERVER
+
+
+def _is_identity(child: Manifest) -> bool:
+    return (child["metadata"].get("labels") or {}).get(LABEL_CONFIG) == "identity"
 
 
 def rolled_out(deployment: Manifest | None) -> bool:

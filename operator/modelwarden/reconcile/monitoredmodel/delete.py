@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from modelwarden.reconcile.monitoredmodel.status import leaving, status_in
-from modelwarden.reconcile.names import data_claim, pod_selector, selecting
+from modelwarden.reconcile.names import data_claim, pod_selector, selecting, server_name
 from modelwarden.reconcile.outcome import Outcome
 from modelwarden.reconcile.ownership import Owner, owner_of, owner_of_claim
 from modelwarden.reconcile.ports import CLAIM, DEPLOYMENT, POD, Cluster, Key, Manifest
@@ -80,11 +80,12 @@ async def _remaining(cluster: Cluster, farewell: Farewell) -> str | None:
 
 
 async def _store(cluster: Cluster, farewell: Farewell) -> str | None:
-    """The store ends and drains before its volume may go."""
+    """The store ends and drains before its volume may go; the server with it."""
     key = farewell.key
-    deployment = await cluster.get(DEPLOYMENT, key)
-    if deployment is not None and owner_of(deployment, key.name, farewell.uid) is Owner.OURS:
-        await cluster.delete(deployment)
+    for name in (key.name, server_name(key.name)):
+        deployment = await cluster.get(DEPLOYMENT, Key(key.namespace, name))
+        if deployment is not None and owner_of(deployment, key.name, farewell.uid) is Owner.OURS:
+            await cluster.delete(deployment)
     pods = await cluster.list(POD, key.namespace, labels=selecting(pod_selector(key.name)))
     return "the store's pod to end" if pods else None
 

@@ -5,7 +5,8 @@ The store cannot know why a Job never came to it (no node, no image, no memory):
 
 from collections.abc import Iterator, Sequence
 
-from modelwarden.reconcile.monitoredmodel.trainings import TrainingJob, entries_of, job_for
+from modelwarden.reconcile.monitoredmodel.rounds import RoundJob
+from modelwarden.reconcile.monitoredmodel.trainings import entries_of, job_for
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.pods import Advice, newest_first, trouble_of
 from modelwarden.reconcile.ports import Manifest
@@ -101,7 +102,7 @@ def _sentence(entry: EnrichmentReport) -> str:
 
 
 def _under_way(
-    world: World, job: TrainingJob, entry: EnrichmentReport, said: tuple[str, str]
+    world: World, job: RoundJob, entry: EnrichmentReport, said: tuple[str, str]
 ) -> tuple[str, str]:
     """Reason and message while the Job is at work: what hinders its newest pod, else what it met before.
 
@@ -123,7 +124,7 @@ def _under_way(
     return said
 
 
-def _why(world: World, job: TrainingJob, entry: EnrichmentReport) -> Verdict:
+def _why(world: World, job: RoundJob, entry: EnrichmentReport) -> Verdict:
     """Why the Job gave up: what its pods show, what it told the store, what the Job controller says."""
     why = trouble_of(_pods(world, job), _advice(job))
     if why is not None and why.reason == Reason.OUT_OF_MEMORY:
@@ -136,22 +137,16 @@ def _why(world: World, job: TrainingJob, entry: EnrichmentReport) -> Verdict:
     return no(Reason.TRAINING_FAILED, _BY_CONTROLLER.get(given, f"the Job ended with {given or 'a failure'}"))
 
 
-def _told(because: str, job: TrainingJob, entry: EnrichmentReport) -> str:
-    after = job.next_round_at
-    again = (
-        f"tried again after {after:%H:%M} UTC, or at once when something of it changes"
-        if after
-        else f"not tried again before something of it changes or Job {job.name} is deleted"
-    )
+def _told(because: str, job: RoundJob, entry: EnrichmentReport) -> str:
     kept = "; what was trained before stays in use" if entry.installed else ""
-    return f"{because}; {again}{kept}"
+    return f"{because}; {job.outlook}{kept}"
 
 
-def _advice(job: TrainingJob) -> Advice:
+def _advice(job: RoundJob) -> Advice:
     return Advice(f"job/{job.name}", _MEMORY)
 
 
-def _pods(world: World, job: TrainingJob) -> list[Manifest]:
+def _pods(world: World, job: RoundJob) -> list[Manifest]:
     uid = job.live["metadata"].get("uid")
     mine = (pod for pod in world.training_pods if (pod["metadata"].get("labels") or {}).get(_UID) == uid)
     return newest_first(mine)

@@ -6,18 +6,25 @@ from dataclasses import replace
 
 from modelwarden.reconcile.collaborators import Install
 from modelwarden.reconcile.jobs import belongs_to, condition_of
-from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
+from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch, server_of
+from modelwarden.reconcile.monitoredmodel.provisions import secret_names
 from modelwarden.reconcile.monitoredmodel.world import World, child_id
 from modelwarden.reconcile.names import (
+    LABEL_COMPONENT,
     LABEL_CONFIG,
+    SERVER,
+    assets_policy,
     data_claim,
+    environment_policy,
+    errands_of,
     key_secret,
-    pod_selector,
+    running_pods,
     selecting,
+    server_name,
     settings_config,
-    training_labels,
 )
 from modelwarden.reconcile.ports import (
+    AUTOSCALER,
     CLAIM,
     CONFIG_MAP,
     DEPLOYMENT,
@@ -50,7 +57,7 @@ async def find(cluster: Cluster, key: Key, uid: str) -> Manifest | None:
     return live if live is not None and live["metadata"]["uid"] == uid else None
 
 
-async def gather(cluster: Cluster, live: Manifest) -> World:
+async def gather(cluster: Cluster, live: Manifest, install: Install) -> World:
     """The model and all its children. Raises InvalidResource for a body that this version cannot read."""
     model = parse(live)
     key = Key(model.metadata.namespace, model.metadata.name)
@@ -62,15 +69,21 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
         (NETWORK_POLICY, key.name),
         (SERVICE, key.name),
         (DEPLOYMENT, key.name),
+        (NETWORK_POLICY, server_name(key.name)),
+        (NETWORK_POLICY, assets_policy(key.name)),
+        (NETWORK_POLICY, environment_policy(key.name)),
+        (SERVICE, server_name(key.name)),
+        (AUTOSCALER, server_name(key.name)),
+        (DEPLOYMENT, server_name(key.name)),
     ]
     identities = selecting({LABEL_MODEL: key.name, LABEL_CONFIG: "identity"})
     found, configs, pods, namesake, enrichments, jobs = await asyncio.gather(
         asyncio.gather(*(cluster.get(kind, Key(key.namespace, name)) for kind, name in named)),
         cluster.list(CONFIG_MAP, key.namespace, labels=identities),
-        cluster.list(POD, key.namespace, labels=selecting(pod_selector(key.name))),
+        cluster.list(POD, key.namespace, labels=running_pods(key.name)),
         _namesake(cluster, live),
         _enrichments(cluster, key),
-        cluster.list(JOB, key.namespace, labels=selecting(training_labels(key.name))),
+        cluster.list(JOB, key.namespace, labels=errands_of(key.name)),
     )
     children = {child_id(child): child for child in (*found, *configs) if child is not None}
     trainings = tuple(job for job in jobs if belongs_to(job, model.metadata.uid))
@@ -79,7 +92,8 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
         model=model,
         children=children,
         identities=tuple(configs),
-        pods=tuple(pods),
+        pods=tuple(pod for pod in pods if not _is_of_server(pod)),
+        server_pods=tuple(pod for pod in pods if _is_of_server(pod)),
         enrichments=enrichments,
         trainings=trainings,
         namesake=namesake,
@@ -88,7 +102,12 @@ async def gather(cluster: Cluster, live: Manifest) -> World:
         world,
         claim_trouble=await _claim_trouble(cluster, world.claim),
         training_pods=await _training_pods(cluster, key, trainings),
+        secrets=await _secrets(cluster, world, install),
     )
+
+
+def _is_of_server(pod: Manifest) -> bool:
+    return (pod["metadata"].get("labels") or {}).get(LABEL_COMPONENT) == SERVER
 
 
 async def ask_store(cells: Cells, world: World, install: Install) -> StatusReport | Silence | None:
@@ -140,7 +159,16 @@ async def _training_pods(
 ) -> tuple[Manifest, ...]:
     if all(condition_of(job, "Complete") for job in trainings):
         return ()
-    return tuple(await cluster.list(POD, model.namespace, labels=selecting(training_labels(model.name))))
+    return tuple(await cluster.list(POD, model.namespace, labels=errands_of(model.name)))
+
+
+async def _secrets(cluster: Cluster, world: World, install: Install) -> dict[str, Manifest]:
+    """Those that the model's server names: whether their owners agree."""
+    server = server_of(world.model, install, world.enrichments)
+    names = sorted(secret_names(server)) if server is not None else []
+    namespace = world.model.metadata.namespace
+    found = await asyncio.gather(*(cluster.get(SECRET, Key(namespace, name)) for name in names))
+    return {name: secret for name, secret in zip(names, found, strict=True) if secret is not None}
 
 
 async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:

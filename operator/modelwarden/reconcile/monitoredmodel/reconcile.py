@@ -64,7 +64,7 @@ class ReconcileModel:
                 deadline = timedelta(seconds=self._given.rhythm.delete_deadline)
                 return await clean_up(self._cluster, Farewell(live, self._given.now(), deadline))
             try:
-                world = await gather(self._cluster, live)
+                world = await gather(self._cluster, live, self._given.install)
             except InvalidResource as error:
                 return await self._unreadable(live, error)
             stand = await self._mend(visit, world)
@@ -104,8 +104,8 @@ class ReconcileModel:
             extra = {"kind": "MonitoredModel", "namespace": visit.key.namespace, "object": visit.key.name}
             _log.info("applied %s %s because of %s", kind, name, field, extra=extra)
         if not applied.troubles:
-            for config in plan.obsolete:
-                await self._cluster.delete(config)
+            for one in plan.obsolete:
+                await self._cluster.delete(one)
         if any(name == settings_config(visit.key.name) for _, name, _ in applied.changed):
             await self._hasten(world, plan)
         return _Stand(
@@ -113,12 +113,12 @@ class ReconcileModel:
             plan=plan,
             troubles=plan.troubles + applied.troubles,
             changed=bool(applied.changed or plan.obsolete),
-            restarted=any(kind == DEPLOYMENT.kind for kind, _, _ in applied.changed),
+            restarted=any((k, name) == (DEPLOYMENT.kind, visit.key.name) for k, name, _ in applied.changed),
         )
 
     async def _hasten(self, world: World, plan: Plan) -> None:
         """A kubelet looks at a pod's ConfigMaps each minute or so, and at once when the pod is annotated."""
-        for pod in world.pods:
+        for pod in (*world.pods, *world.server_pods):
             try:
                 await self._cluster.annotate(pod, {ANNOTATION_SETTINGS: plan.settings_hash})
             except ReconcileError as error:

@@ -1,13 +1,14 @@
-"""Has trained what the store wants: carries out what `trainings` decides. Must not decide anything itself."""
+"""Has done what the store wants of Jobs: carries out what `trainings` decides. Must not decide anything."""
 
 import logging
 
 from modelwarden.errors import Conflict, ReconcileError
 from modelwarden.reconcile.collaborators import Collaborators
 from modelwarden.reconcile.ensure import ensure
-from modelwarden.reconcile.monitoredmodel.blueprint import place_of
-from modelwarden.reconcile.monitoredmodel.build.training import over
-from modelwarden.reconcile.monitoredmodel.trainings import Means, TrainingJob, steps_of
+from modelwarden.reconcile.monitoredmodel.blueprint import place_of, server_of
+from modelwarden.reconcile.monitoredmodel.build.tries import over
+from modelwarden.reconcile.monitoredmodel.rounds import RoundJob
+from modelwarden.reconcile.monitoredmodel.trainings import Means, steps_of
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.ports import JOB, Cluster, Key, Manifest
 
@@ -15,9 +16,10 @@ _log = logging.getLogger("modelwarden.training")
 
 
 async def train(given: Collaborators, world: World) -> tuple[ReconcileError, ...]:
-    """Remove the training Jobs that are in the way and make those that are due; what went wrong."""
+    """Remove the Jobs that are in the way and make those that are due; what went wrong."""
+    server = server_of(world.model, given.install, world.enrichments)
     resources = over(given.install.training_resources, world.model.spec.training.resources)
-    steps = steps_of(world, Means(place_of(given, world.model), resources), given.now())
+    steps = steps_of(world, Means(place_of(given, world.model), resources, server), given.now())
     troubles: list[ReconcileError] = []
     kept: set[str] = set()
     for job in steps.remove:
@@ -49,7 +51,7 @@ async def _remove(cluster: Cluster, seen: Manifest) -> bool:
         return True
     if live["metadata"]["uid"] != meta["uid"]:
         return False
-    if TrainingJob(live).is_finished != TrainingJob(seen).is_finished:
+    if RoundJob(live).is_finished != RoundJob(seen).is_finished:
         return False
     await cluster.delete(live)
     where = {"kind": "MonitoredModel", "namespace": meta["namespace"], "object": meta["name"]}

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from modelwarden.reconcile.names import data_claim
+from modelwarden.reconcile.names import data_claim, server_name
 from modelwarden.reconcile.ports import CLAIM, DEPLOYMENT, Kind, Manifest, Silence
 from modelwarden.resources.enrichment import Enrichment
 from modelwarden.resources.monitoredmodel import MonitoredModel
@@ -32,15 +32,24 @@ class World:
     enrichments: tuple[Enrichment, ...] = ()
     """The objects that name this model."""
     trainings: tuple[Manifest, ...] = ()
-    """The Jobs that were made for this model to train something, whatever became of them."""
+    """The Jobs that were made for this model, to train something, to fetch a file or to install packages,
+    whatever became of them."""
     training_pods: tuple[Manifest, ...] = ()
     """Their pods, if one of them has not ended well."""
+    server_pods: tuple[Manifest, ...] = ()
+    """The pods of the model's server."""
+    secrets: Mapping[str, Manifest] = field(default_factory=dict)
+    """Those Secrets that the model's server names and that are there, by name."""
     namesake: str | None = None
     report: StatusReport | Silence | None = None
 
     def lean(self) -> "World":
         """What polls need of it, which are many and remembered for long: not every child's every field."""
-        kept = {child_id(child): child for child in (self.deployment, self.claim) if child is not None}
+        kept = {
+            child_id(child): child
+            for child in (self.deployment, self.server, self.claim)
+            if child is not None
+        }
         live = {name: self.live[name] for name in ("apiVersion", "kind", "metadata")}
         return replace(self, live=live, children=kept, identities=(), namesake=None, report=None)
 
@@ -52,6 +61,11 @@ class World:
     def deployment(self) -> Manifest | None:
         """The store's Deployment."""
         return self.child(DEPLOYMENT, self.model.metadata.name)
+
+    @property
+    def server(self) -> Manifest | None:
+        """The server's Deployment."""
+        return self.child(DEPLOYMENT, server_name(self.model.metadata.name))
 
     @property
     def claim(self) -> Manifest | None:

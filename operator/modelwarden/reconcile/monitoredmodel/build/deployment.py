@@ -79,9 +79,9 @@ def _container(plan: Blueprint, env: list[Manifest], mounts: list[Manifest]) -> 
         "ports": [{"name": "http", "containerPort": CELL_PORT, "protocol": "TCP"}],
         "resources": podtemplate.resources(plan.model.spec.store.resources or plan.install.store_resources),
         "securityContext": podtemplate.container_security(),
-        "startupProbe": _probe("/healthz", period=2, failures=60),
-        "livenessProbe": _probe("/healthz", period=10, failures=6),
-        "readinessProbe": _probe("/readyz", period=3, failures=2),
+        "startupProbe": podtemplate.probe("/healthz", period=2, failures=60),
+        "livenessProbe": podtemplate.probe("/healthz", period=10, failures=6),
+        "readinessProbe": podtemplate.probe("/readyz", period=3, failures=2),
         "volumeMounts": [
             {"name": "identity", "mountPath": f"{_CONFIG}/identity", "readOnly": True},
             {"name": "settings", "mountPath": f"{_CONFIG}/settings", "readOnly": True},
@@ -103,12 +103,3 @@ def _volumes(plan: Blueprint) -> list[Manifest]:
         {"name": "data", "persistentVolumeClaim": {"claimName": data_claim(name)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
     ]
-
-
-def _probe(path: str, *, period: int, failures: int) -> Manifest:
-    return {
-        "httpGet": {"path": path, "port": "http"},
-        "periodSeconds": period,
-        "timeoutSeconds": 5,
-        "failureThreshold": failures,
-    }

@@ -3,13 +3,14 @@
 from typing import Any
 
 from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint
-from modelwarden.reconcile.names import child_labels
+from modelwarden.reconcile.names import STORE, child_labels
 from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import MODEL, Manifest
 
 
 def owned(plan: Blueprint, name: str, **more: Any) -> Manifest:
-    """Metadata of a child that goes when the model goes. `more`: further labels or annotations."""
+    """Metadata of a child that goes when the model goes. `more`: further labels, annotations,
+    `component`."""
     return surviving(plan, name, **more) | {
         "ownerReferences": [controller(MODEL, plan.name, plan.model.metadata.uid)]
     }
@@ -17,7 +18,7 @@ def owned(plan: Blueprint, name: str, **more: Any) -> Manifest:
 
 def surviving(plan: Blueprint, name: str, **more: Any) -> Manifest:
     """Metadata of a child that outlives the model."""
-    labels = child_labels(plan.name) | more.get("labels", {})
+    labels = child_labels(plan.name, more.get("component", STORE)) | more.get("labels", {})
     meta: Manifest = {"namespace": plan.namespace, "name": name, "labels": labels}
     if annotations := more.get("annotations"):
         meta["annotations"] = annotations
