@@ -81,7 +81,7 @@ def identity() -> CellIdentity:
 
 def settings(url: str, **explainability: Any) -> CellSettings:
     """Settings with explanations turned on, whose server is at `url`."""
-    given = {"enabled": True, "algorithm": "shap", "samples": 500} | explainability
+    given = {"enabled": True, "algorithm": "shap", "samples": 500, "declared": {}} | explainability
     return census_like.settings(attributes=ATTRIBUTES).model_copy(
         update={
             "enrichments": EnrichmentSettings(explainability=ExplainabilitySettings.model_validate(given)),
@@ -158,7 +158,7 @@ class ExplainedCell:
                 "--identity": folder / "identity.json",
                 "--settings": folder / "settings.json",
                 "--key-file": folder / "key",
-                "--store-url": self.store.url,
+                "--store": self.store.url,
                 "--pod": "pod-a",
                 "--shared": folder / "shared",
                 "--run": run,
@@ -168,7 +168,14 @@ class ExplainedCell:
             },
         )
         self.model_server = ServerProcess(
-            "model-server", folder, {"--run": run, "--work": folder / "work", "--child-memory": 1 << 30}
+            "model-server",
+            folder,
+            {
+                "--run": run,
+                "--shared": folder / "shared",
+                "--work": folder / "work",
+                "--child-memory": 1 << 30,
+            },
         )
         self.model = f"/api/v3/models/{self.store.identity.model_id}"
 

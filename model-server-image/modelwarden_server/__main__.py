@@ -48,15 +48,16 @@ def _parser() -> argparse.ArgumentParser:
     _option(store, "--commit-seconds", "2", "longest a row waits in the log for the tables")
     ingest = commands.add_parser("ingest", help="the sidecar of a model server: brings it what it needs")
     _cell_options(ingest)
-    _option(ingest, "--store-url", "", "where the cell's store is, http://…")
+    _option(ingest, "--store", "", "where the cell's store is, http://…")
     _option(ingest, "--pod", os.environ.get("HOSTNAME", "server"), "name of this pod")
     _option(ingest, "--shared", "/srv/modelwarden", "folder for files, which the model server may read")
     _option(ingest, "--run", "/srv/modelwarden-run", "folder of the model server's socket")
     model_server = commands.add_parser("model-server", help="run user code, predict and explain")
     _option(model_server, "--run", "/srv/modelwarden-run", "folder of the socket to listen on")
+    _option(model_server, "--shared", "/srv/modelwarden", "folder of the files that the sidecar brings")
     _option(model_server, "--work", "/tmp/modelwarden", "folder that user code may write")  # noqa: S108
     _option(model_server, "--child-memory", "", "bytes for user code (default: from the container's limit)")
-    _option(model_server, "--grace-seconds", "25", "seconds for an orderly end")
+    _option(model_server, "--grace-seconds", "185", "seconds for an orderly end")
     _option(model_server, "--log-level", "info", "debug, info, warning or error")
     return parser
 
@@ -115,13 +116,13 @@ async def _ingest(options: argparse.Namespace) -> int:
     from modelwarden_server.sidecar.app import SidecarOptions, run_sidecar
 
     try:
-        if not options.store_url.startswith(("http://", "https://")):
-            raise ConfigurationError("--store-url must say where the cell's store is: http://…")
+        if not options.store.startswith(("http://", "https://")):
+            raise ConfigurationError("--store must say where the cell's store is: http://…")
         sidecar = SidecarOptions(
             pod=options.pod,
             identity=read_identity(Path(options.identity)),
             settings=SettingsHolder.load(Path(options.settings), Path(options.key_file)),
-            store=options.store_url,
+            store=options.store,
             shared=Path(options.shared),
             run=Path(options.run),
             address=Address(options.host, int(options.port)),
@@ -144,7 +145,8 @@ async def _model_server(options: argparse.Namespace) -> int:
     from modelwarden_server.settings import ConfigurationError
 
     memory = int(options.child_memory) if options.child_memory else memory_for_children()
-    around = Surroundings(Path(options.work), ChildLimits(memory_bytes=memory, cpus=cpus()))
+    limits = ChildLimits(memory_bytes=memory, cpus=cpus())
+    around = Surroundings(Path(options.work), Path(options.shared), limits)
     try:
         return await run_model_server(
             ModelServerOptions(Path(options.run), around, float(options.grace_seconds))

@@ -115,7 +115,10 @@ class ModelServer:
             wanted = Wanted.model_validate_json(bytes(await read_large_body(request, MOST_BODY)))
         except ValidationError as error:
             raise Refusal(400, f"this is no plan: {error.error_count()} fields are wrong") from None
-        await asyncio.to_thread(self._load, wanted)
+        try:
+            await asyncio.to_thread(self._load, wanted)
+        except ValueError as error:
+            raise Refusal(400, str(error)) from None
         return _told(self._desk.running())
 
     def _load(self, wanted: Wanted) -> None:

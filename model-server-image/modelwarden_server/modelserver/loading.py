@@ -42,6 +42,8 @@ class Surroundings:
 
     work: Path
     """Folder whose subfolders children may write."""
+    shared: Path
+    """Folder below which all files are that are loaded."""
     limits: ChildLimits = field(default_factory=ChildLimits)
     """Of all children together; each gets its share of the memory."""
     start: Callable[[ChildSpec], Child] = Child
@@ -186,7 +188,8 @@ class Desk:
 
     def load(self, wanted: Wanted) -> None:
         """Make what is wanted run; what goes on unchanged is left alone. Stops others, which may take a few
-        seconds."""
+        seconds. Raises ValueError for files that are elsewhere than they may be."""
+        self._check(wanted)
         with self._lock:
             named = {code.plan.role: code for code in wanted.codes}
             around = replace(self._around, limits=_shared(self._around.limits, len(named)))
@@ -237,6 +240,13 @@ class Desk:
             slots = [*self._now.values(), *self._before.values()]
             self._now, self._before = {}, {}
         _stop(slots)
+
+    def _check(self, wanted: Wanted) -> None:
+        shared = self._around.shared.resolve()
+        named = [path for code in wanted.codes for path in (code.files, code.environment)]
+        for path in (*named, wanted.background):
+            if path is not None and not Path(path).resolve().is_relative_to(shared):
+                raise ValueError("a plan names files outside of the shared folder")
 
     def _retire(self, role: Role, known: Slot | None) -> list[Slot]:
         """What is to be stopped when `known` is no longer wanted."""
