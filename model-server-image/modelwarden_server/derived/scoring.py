@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from modelwarden_server.derived.table import Counts, DerivedTable
+from modelwarden_server.derived.table import Counts, DerivedTable, Renamed
 from modelwarden_server.query.labelling import by_version
 from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, INSTANT
@@ -107,8 +107,9 @@ class RowScorer:
     """Which rows are scored at all."""
     duty: Callable[[], None] = lambda: None
     """Something else that the thread does, each time that it looks."""
-    also_forget: Callable[[Words], None] = lambda _keys: None
-    """Has the rows of these ids removed wherever else they are, after this table's."""
+    also_forget: Callable[[Words, list[Renamed]], None] = lambda _keys, _renamed: None
+    """Has the rows of these ids removed wherever else they are, after this table's; told of its files that
+    were written anew."""
     problem: str | None = None
     """Why scores are behind the table, if they are."""
 
@@ -195,8 +196,7 @@ class RowScorer:
 
     def remove(self, keys: Words) -> None:
         """Remove the rows of these ids, at once: the thread's own, others ask for it (`forget`)."""
-        self.derived.remove(keys)
-        self.also_forget(keys)
+        self.also_forget(keys, self.derived.remove(keys))
 
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """See CommitListener: rows are read from the table, by the thread."""

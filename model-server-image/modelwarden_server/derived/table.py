@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from modelwarden_server.analysis.partials import Integers
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, ID, INSTANT
 from modelwarden_server.schema.digest import Words, id_keys
 from modelwarden_server.store.delta import AppendTable, Replacement, TableFile
@@ -24,6 +25,8 @@ from modelwarden_server.store.upkeep import KeepRules, to_merge
 
 _NOTHING = -1
 _NEVER = 1 << 62
+Renamed = tuple[TableFile, TableFile | None]
+"""A file, and what came in its place; None: no row was left."""
 
 
 class Counts(Protocol):
@@ -45,6 +48,18 @@ class Counts(Protocol):
 
     def keep(self) -> None:
         """Make durable what there is. Raises CommitError, OSError."""
+        ...
+
+    def newest_slice(self) -> int | None:
+        """The latest slice that has a row."""
+        ...
+
+    def window(self, start: int, end: int) -> Integers:
+        """Counts by code of the slices in [start, end)."""
+        ...
+
+    def batch(self, name: str) -> Integers:
+        """Counts by code of one batch; zeros for an unknown one."""
         ...
 
 
@@ -69,6 +84,20 @@ class Uncounted:
 
     def keep(self) -> None:
         """See Counts."""
+
+    def newest_slice(self) -> int | None:
+        """See Counts."""
+        return None
+
+    def window(self, start: int, end: int) -> Integers:
+        """See Counts."""
+        del start, end
+        return np.zeros(0, dtype=np.int64)
+
+    def batch(self, name: str) -> Integers:
+        """See Counts."""
+        del name
+        return np.zeros(0, dtype=np.int64)
 
 
 def _nothing_apart(_file: TableFile) -> bool:
@@ -105,13 +134,13 @@ class DerivedTable:
             merge_files(self.table, files)
         self.table.vacuum(self.grace)
 
-    def remove(self, keys: Words) -> list[tuple[TableFile, TableFile | None]]:
-        """Remove the rows of these ids; the files that had them at once. Tells which file came in place of
-        which, None where no row was left. Durable when it returns. Raises OSError, CommitError.
+    def remove(self, keys: Words) -> list[Renamed]:
+        """Remove the rows of these ids; the files that had them at once. Tells which files were written
+        anew. Durable when it returns. Raises OSError, CommitError.
         """
         wanted = {tuple(key) for key in keys.tolist()}
         first = np.unique(keys[:, 0])
-        changed: list[tuple[TableFile, TableFile | None]] = []
+        changed: list[Renamed] = []
         for file in self.table.files:
             found: set[str] = set()
             for batch in self.table.read([file], [ID]):

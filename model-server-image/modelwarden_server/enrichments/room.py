@@ -4,12 +4,13 @@ Attached after all other rooms: a kind may be a room of its own, and what is ins
 Must not decide anything (see `decide`), nor know what a kind computes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from starlette.routing import BaseRoute
 
+from modelwarden.resources.report import EnrichmentReport
 from modelwarden_server.analysis.columns import columns_of
 from modelwarden_server.cell import Cell
 from modelwarden_server.enrichments.doors import EnrichmentDoor
@@ -36,10 +37,12 @@ class EnrichmentRoom:
         chosen = ChosenProfile(keeper, lambda: cell.settings.current)
         self._facts = FactSource(cell, chosen, loaded)
         self._installations: Installations | None = None
+        self.more: Callable[[], tuple[EnrichmentReport, ...]] = lambda: ()
+        """What is enriched without a training, set before the cell starts."""
         self._door = EnrichmentDoor(
             cell.identity,
             lambda: cell.settings.current.enrichments,
-            lambda: self.installations().reports(),
+            lambda: (*self.installations().reports(), *self.more()),
         )
         self._inner = TrainingDoor(
             cell.identity,
@@ -66,7 +69,7 @@ class EnrichmentRoom:
         """See Room."""
         if self._installations is None:
             return {}
-        return {"enrichments": self._installations.reports()}
+        return {"enrichments": (*self._installations.reports(), *self.more())}
 
     def close(self) -> None:
         """See Room."""

@@ -49,7 +49,8 @@ def inference_with_labels(
 
 def waiting_labels(identifier: str, sources: QuerySources, deadline: Deadline) -> int:
     """How many labels there are for the id, whose inference may not have come."""
-    return sum(b.num_rows for b in _batches(sources.labels.paths, sources.labels, identifier, deadline, [ID]))
+    labels = sources.labels
+    return sum(b.num_rows for b in rows_with_id(labels.paths, labels, identifier, deadline, [ID]))
 
 
 def _holding(files: Files, identifier: str, deadline: Deadline) -> Files:
@@ -57,7 +58,7 @@ def _holding(files: Files, identifier: str, deadline: Deadline) -> Files:
     paths = tuple(
         path
         for path in files.paths
-        if any(batch.num_rows for batch in _batches([path], files, identifier, deadline, [ID]))
+        if any(batch.num_rows for batch in rows_with_id([path], files, identifier, deadline, [ID]))
     )
     return replace(files, paths=paths)
 
@@ -66,7 +67,7 @@ def _history(files: Files, identifier: str, model: QueriedModel, deadline: Deadl
     names = [name for name in files.schema.names if name not in (ID, GENERATION)]
     rows = [
         row
-        for batch in _batches(files.paths, files, identifier, deadline, names)
+        for batch in rows_with_id(files.paths, files, identifier, deadline, names)
         for row in batch.to_pylist()
     ]
     rows = rows[::-1]  # of two that arrived at once, the later one in the table is the newer
@@ -88,9 +89,10 @@ def _told(row: dict[str, Any], model: QueriedModel) -> dict[str, Any]:
     }
 
 
-def _batches(
+def rows_with_id(
     paths: Sequence[Path], files: Files, identifier: str, deadline: Deadline, columns: list[str]
 ) -> Iterator[pa.RecordBatch]:
+    """The rows of files that have the id. Raises QueryTooLargeError, OSError (a file is gone)."""
     import pyarrow.dataset as ds  # takes pandas with it where that is installed: only a scan pays
 
     if not paths:

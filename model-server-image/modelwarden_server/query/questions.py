@@ -57,6 +57,8 @@ class Questions:
     seconds: float = BARRIER_SECONDS
     scores: Callable[[], Files | None] = lambda: None
     """The anomaly scores there are, if rows are scored."""
+    explanations: Callable[[], Files | None] = lambda: None
+    """The explanations there are, if rows are explained."""
     outcomes: Callable[[float], Scored | None] = lambda _seconds: None
     """Sums of outcomes, complete, waited for so many seconds."""
 
@@ -73,15 +75,16 @@ class Questions:
         tables = cell.store.tables
         # Inferences first: a label that comes between the two finds its inference, or waits for it.
         inferences, labels = _files(tables.inferences), _files(tables.truth)
-        scores = self.scores()
+        scores, explanations = self.scores(), self.explanations()
         model = QueriedModel.of(cell.identity, cell.settings.current.classifier_threshold)
         return QuerySources(
-            model=replace(model, scored=scores is not None),
+            model=replace(model, scored=scores is not None, explained=explanations is not None),
             inferences=inferences,
             labels=labels,
             reference=self.reference(),
             counted=self._counted,
             scores=scores,
+            explanations=explanations,
             outcomes=lambda: self.outcomes(_PARTIALS_SECONDS),
         )
 

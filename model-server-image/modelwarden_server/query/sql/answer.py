@@ -42,6 +42,8 @@ class QuerySources:
     counted: Callable[[], Counted | None]
     scores: Files | None = None
     """Anomaly scores, each with the time of its inference; None of a model whose rows are not scored."""
+    explanations: Files | None = None
+    """Explanations, one an inference at most; None of a model whose rows are not explained."""
     outcomes: Callable[[], Scored | None] = lambda: None
     """Sums of outcomes that hold all rows and labels, or None while there are none."""
 
@@ -111,6 +113,8 @@ def _of(name: str, statement: Statement, sources: QuerySources) -> Files:
             return sources.labels
         case "scores":
             found = sources.scores
+        case "explanations":
+            found = sources.explanations
         case _:
             found = sources.reference if statement.source == "reference" else sources.inferences
     assert found is not None

@@ -18,7 +18,7 @@ from modelwarden.resources.attributes import ValueType
 from modelwarden.resources.resolved import ResolvedAttribute
 from modelwarden_server.query.request import QueryError
 from modelwarden_server.query.sql.expression import Binder, Expression, Kind, Shape, combined
-from modelwarden_server.query.sql.kinds import instant_text, kind_of, shape_of
+from modelwarden_server.query.sql.kinds import importance_shape, instant_text, kind_of, shape_of
 from modelwarden_server.query.sql.model import TRUTHS, QueriedModel
 from modelwarden_server.query.sql.request import Source
 from modelwarden_server.query.sql.values import value_for
@@ -27,11 +27,12 @@ from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, 
 ROWS = "rows"
 LABELS = "labels"
 SCORES = "scores"
+EXPLANATIONS = "explanations"
+TABLES = (ROWS, LABELS, SCORES, EXPLANATIONS)
 PLACE = "place"
 """A row's number in the order of its table, which the reader of the files adds."""
 INFERENCE_ID = "inference_id"
 _COLUMN = re.compile(r"\bc\d+\b")
-_LATER = ("lime_importance", "shap_importance", "explainer_algorithm", "explainer_attribute")
 _BUILT_IN: dict[Source, dict[str, tuple[str, Kind]]] = {
     "inference": {
         INFERENCE_ID: (ROWS, Kind.TEXT),
@@ -55,6 +56,18 @@ _OF_SCORES: dict[str, tuple[str, Kind]] = {
     "anomaly_attributes": ("attributes", Kind.TEXTS),
 }
 """The columns of the table of scores, by what a query calls them."""
+_OF_EXPLANATIONS: dict[str, tuple[str, Kind]] = {
+    "explainer_algorithm": ("algorithm", Kind.TEXT),
+    "explainer_algo": ("algorithm", Kind.TEXT),
+    "explainer_values": ("values", Kind.NUMBERS),
+    "explainer_outputs": ("outputs", Kind.TEXTS),
+}
+"""As they are in the table of explanations."""
+_IMPORTANCES = {"shap_importance": "shap", "lime_importance": "lime"}
+_UNFOLDED = ("explainer_attribute", "explainer_predicted_attribute", "explainer_score")
+"""Whoever asks for one of these gets a row for each value of an explanation."""
+_VALUE = "value"
+"""The number of a value in its explanation, which unfolding adds."""
 
 
 class Scope(Protocol):
@@ -99,6 +112,8 @@ class Catalog:
         if name in self._scores:
             column, kind = self._scores[name]
             return Expression(self.read(SCORES, column), kind, loose=frozenset({name}))
+        if self._explained and (found := self._explanation(name)) is not None:
+            return found
         attribute = self.model.by_name.get(name)
         if attribute is not None and self._has(attribute):
             return self._attribute(attribute)
@@ -108,12 +123,13 @@ class Catalog:
         """See Scope."""
         attributes = [a.name for a in self.model.attributes if self._has(a)]
         built_in = [name for name in self._built_in if name != BATCH or self.model.is_batch]
-        return [*built_in, *self._scores, *attributes]
+        explained = [*_IMPORTANCES, "explainer_algorithm"] if self._explained else []
+        return [*built_in, *self._scores, *explained, *attributes]
 
     def missing(self, name: str) -> str:
         """See Scope."""
-        if name in _LATER:
-            return f"{name} is not there: this model has no explanations yet"
+        if name in _OF_EXPLANATIONS or name in _IMPORTANCES or name in _UNFOLDED:
+            return f"{name} is there only from enriched, of a model whose rows are explained"
         if name in _OF_SCORES:
             return f"{name} is there only from enriched, of a model whose rows are scored"
         if name in self.model.by_name:
@@ -124,7 +140,8 @@ class Catalog:
         """See Scope: joins give back rows in an order of their own."""
         if self.source == "ground_truth":
             return self.read(LABELS, PLACE)
-        return self.read(ROWS, PLACE) if self._joined else None
+        place = self.read(ROWS, PLACE) if self._joined else None
+        return f"{place}, {self.read(EXPLANATIONS, _VALUE)}" if self._unfolds else place
 
     def read(self, table: str, column: str) -> str:
         """The statement's name of a column, which will be read."""
@@ -134,8 +151,14 @@ class Catalog:
         """The columns to read of a table, and what the statement calls them."""
         return {column: name for (owner, column), name in self.used.items() if owner == table}
 
+    def stored(self, table: str) -> dict[str, str]:
+        """Those of the columns that the table's files have."""
+        return {column: name for column, name in self.columns(table).items() if column != _VALUE}
+
     def joins_after(self, pieces: Iterable[str]) -> bool:
         """See Scope."""
+        if self._unfolds:
+            return False
         joined = {name for table in self._joined for name in self.columns(table).values()}
         used = {name for piece in pieces for name in _COLUMN.findall(piece)}
         return bool(joined) and self.source != "ground_truth" and joined.isdisjoint(used)
@@ -158,18 +181,56 @@ class Catalog:
     def _join(self, table: str, left: str, *, paged: bool) -> str:
         right = self.read(table, ID)
         among = f" AND {right} IN (SELECT {left} FROM page)" if paged else ""
-        # An inference is scored once, so its score needs no choice.
+        # An inference is scored and explained once, so that needs no choice.
+        unfolded = ""
+        if table == EXPLANATIONS and self._unfolds:
+            values, number = self.read(EXPLANATIONS, "values"), self.read(EXPLANATIONS, _VALUE)
+            unfolded = f", unnest(range(len({values}))) AS {number}"
         found = (
             self._newest_labels(among)
             if table == LABELS
-            else f"(SELECT * FROM {SCORES} WHERE {right} IS NOT NULL{among})"
+            else f"(SELECT *{unfolded} FROM {table} WHERE {right} IS NOT NULL{among})"
         )
         return f" LEFT JOIN {found} ON {left} = {right}"
 
     @property
     def _joined(self) -> list[str]:
         """The tables beside the inferences that are read."""
-        return [table for table in (LABELS, SCORES) if self.columns(table)]
+        return [table for table in (LABELS, SCORES, EXPLANATIONS) if self.columns(table)]
+
+    @property
+    def _explained(self) -> bool:
+        return self.source == "enriched" and self.model.explained
+
+    @property
+    def _unfolds(self) -> bool:
+        """Whether there is a row for each value of an explanation."""
+        return (EXPLANATIONS, _VALUE) in self.used
+
+    def _explanation(self, name: str) -> Expression | None:
+        loose = frozenset({name})
+        if name in _OF_EXPLANATIONS:
+            column, kind = _OF_EXPLANATIONS[name]
+            return Expression(self.read(EXPLANATIONS, column), kind, loose=loose)
+        if name in _IMPORTANCES:
+            algorithm, values = self.read(EXPLANATIONS, "algorithm"), self.read(EXPLANATIONS, "values")
+            outputs = self.read(EXPLANATIONS, "outputs")
+            packed = f"struct_pack(o := {outputs}, v := {values})"
+            sql = f"CASE WHEN {algorithm} = '{_IMPORTANCES[name]}' AND {values} IS NOT NULL THEN {packed} END"
+            shape = importance_shape(tuple(a.name for a in self.model.inputs))
+            return Expression(sql, Kind.OBJECT, loose=loose, shape=shape)
+        if name not in _UNFOLDED:
+            return None
+        number, many = self.read(EXPLANATIONS, _VALUE), max(len(self.model.inputs), 1)
+        if name == "explainer_score":
+            value = f"list_extract({self.read(EXPLANATIONS, 'values')}, {number} + 1)"
+            return Expression(f"nullif({value}, 'nan'::DOUBLE)", Kind.NUMBER, loose=loose)
+        if name == "explainer_attribute":
+            names = self.binder.bind([a.name for a in self.model.inputs])
+            sql = f"list_extract(CAST({names} AS VARCHAR[]), {number} % {many} + 1)"
+        else:
+            sql = f"list_extract({self.read(EXPLANATIONS, 'outputs')}, {number} // {many} + 1)"
+        return Expression(sql, Kind.TEXT, loose=loose)
 
     @property
     def _scores(self) -> dict[str, tuple[str, Kind]]:

@@ -3,6 +3,7 @@
 Times leave as ISO 8601 with Z, nested values in the form in which they are sent.
 """
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -53,6 +54,27 @@ def instant_text(value: datetime | None) -> str | None:
     micros = value.microsecond
     precision = "seconds" if not micros else "microseconds" if micros % 1000 else "milliseconds"
     return f"{value.replace(tzinfo=None).isoformat(timespec=precision)}Z"
+
+
+def importance_shape(inputs: tuple[str, ...]) -> Shape:
+    """An explanation as {predicted attribute: {input: value}}; a missing input's value is null."""
+
+    def shaped(value: dict[str, Any] | None) -> Any:
+        if value is None:
+            return None
+        width = len(inputs)
+        return {
+            output: dict(
+                zip(inputs, map(_finite, value["v"][place * width : (place + 1) * width]), strict=True)
+            )
+            for place, output in enumerate(value["o"])
+        }
+
+    return shaped
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _ranked(value: list[dict[str, Any]] | None) -> Any:

@@ -23,6 +23,8 @@ class QueriedModel:
     is_batch: bool = False
     scored: bool = False
     """Whether there is a table of anomaly scores."""
+    explained: bool = False
+    """Whether there is a table of explanations."""
 
     @classmethod
     def of(cls, identity: CellIdentity, threshold: float) -> "QueriedModel":
@@ -38,6 +40,11 @@ class QueriedModel:
     def predictions(self) -> tuple[ResolvedAttribute, ...]:
         """Predicted attributes by position."""
         return _ordered(a for a in self.attributes if a.stage is Stage.PREDICTED_VALUE)
+
+    @cached_property
+    def inputs(self) -> tuple[ResolvedAttribute, ...]:
+        """What explanations are by: pipeline inputs by position."""
+        return _ordered(a for a in self.attributes if a.stage is Stage.PIPELINE_INPUT and not a.implicit)
 
     @cached_property
     def truths(self) -> tuple[ResolvedAttribute, ...]:

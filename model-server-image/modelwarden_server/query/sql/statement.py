@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from modelwarden_server.query.request import QueryError
-from modelwarden_server.query.sql.catalog import LABELS, PLACE, ROWS, SCORES, Catalog
+from modelwarden_server.query.sql.catalog import LABELS, PLACE, ROWS, TABLES, Catalog
 from modelwarden_server.query.sql.expression import Binder, Expression, Kind, Shape
 from modelwarden_server.query.sql.kinds import instant_text
 from modelwarden_server.query.sql.level import Selected, SelectLevel
@@ -72,7 +72,7 @@ def compiled(query: Query, model: QueriedModel, rows: int) -> Statement:
         values=values,
         outputs=tuple(_output(n, e) for n, e in zip(selected.names, selected.expressions, strict=True)),
         source=inner.source,
-        columns={table: columns for table in (ROWS, LABELS, SCORES) if (columns := catalog.columns(table))},
+        columns={table: columns for table in TABLES if (columns := catalog.stored(table))},
         span=_span(inner),
         sampled=share,
     )

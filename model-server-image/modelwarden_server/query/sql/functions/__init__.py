@@ -9,6 +9,7 @@ from modelwarden_server.query.sql.expression import Expression
 from modelwarden_server.query.sql.functions.aggregates import AGGREGATES
 from modelwarden_server.query.sql.functions.classification import CLASSIFICATION
 from modelwarden_server.query.sql.functions.distributions import DISTRIBUTIONS
+from modelwarden_server.query.sql.functions.importance import IMPORTANCE
 from modelwarden_server.query.sql.functions.lists import LISTS
 from modelwarden_server.query.sql.functions.ranking import RANKING
 from modelwarden_server.query.sql.functions.regression import REGRESSION
@@ -23,8 +24,9 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     **REGRESSION,
     **CLASSIFICATION,
     **RANKING,
+    **IMPORTANCE,
 }
-LATER: Final = frozenset({"meanAveragePrecision", "regionalFeatureImportance", "regionalFeatureImportances"})
+LATER: Final = frozenset({"meanAveragePrecision"})
 
 
 def called(arguments: Arguments) -> Expression:

@@ -1,0 +1,144 @@
+"""Explanations that somebody waits for: the model's server asked now, a few at a time, each within its time.
+
+What was explained before with the same code, background and row is not asked again. Who finds the server
+busy, away or too slow is told to come again. Must not know HTTP towards clients, nor keep anything on a disk.
+"""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+import pyarrow as pa
+
+from modelwarden_server.explained import ALGORITHM, ARROW_STREAM, SAMPLES, SECONDS
+from modelwarden_server.explanations.answer import Answer, AnswerError, Names, read_answer
+from modelwarden_server.explanations.task_doors import stream_of
+from modelwarden_server.web import Refusal
+
+PATH: Final = "/internal/v1/explain"
+AT_ONCE: Final = 4
+MOST_KEPT: Final = 1000
+_CONNECT_SECONDS: Final = 3.0
+_GRACE_SECONDS: Final = 2.0
+_MOST_ANSWER: Final = 64 << 20
+_BUSY: Final = "the model's server explains as much as it can: ask again, or with async=true"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How to explain; None: as the Enrichment says. `seconds`: the longest that it may take."""
+
+    algorithm: str | None = None
+    samples: int | None = None
+    seconds: float = 30.0
+
+
+@dataclass
+class Asker:
+    """Asks the server of one cell. `where` gives its address, None while there is none; `version` what its
+    answers depend on beside the row. Thread-safe; `ask` is for worker threads.
+    """
+
+    names: Names
+    where: Callable[[], str | None]
+    key: Callable[[], str]
+    version: Callable[[], str]
+    _turn: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
+    _kept: "OrderedDict[str, Answer]" = field(default_factory=OrderedDict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _client: httpx.Client | None = None
+
+    def ask(self, rows: pa.RecordBatch, wish: Wish, patience: float = 0.0) -> tuple[Answer, bool]:
+        """Explain rows (columns `id` and the inputs); whether the answer was kept from before. `patience`:
+        seconds to wait for a turn. Raises Refusal.
+        """
+        name = self._name(rows, wish)
+        with self._lock:
+            known = self._kept.get(name)
+            if known is not None:
+                self._kept.move_to_end(name)
+                return known, True
+        if not self._turn.acquire(timeout=patience):
+            raise Refusal(503, _BUSY, retry_after=5)
+        try:
+            answer = self._asked(rows, wish)
+        finally:
+            self._turn.release()
+        with self._lock:
+            self._kept[name] = answer
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return answer, False
+
+    def forget(self) -> None:
+        """Keep nothing of what was asked before."""
+        with self._lock:
+            self._kept.clear()
+
+    def close(self) -> None:
+        """Close connections."""
+        with self._lock:
+            if self._client is not None:
+                self._client.close()
+                self._client = None
+
+    def _asked(self, rows: pa.RecordBatch, wish: Wish) -> Answer:
+        url = self.where()
+        if url is None:
+            raise Refusal(503, "the model has no server that explains", retry_after=30)
+        try:
+            answer = self._http().post(
+                f"{url}{PATH}",
+                content=stream_of(rows, _meta(wish)),
+                headers={"Content-Type": ARROW_STREAM, "Authorization": self.key()},
+                timeout=httpx.Timeout(wish.seconds + _GRACE_SECONDS, connect=_CONNECT_SECONDS),
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise Refusal(
+                503, "the model's server is not there: it may be starting", retry_after=10
+            ) from None
+        except httpx.TimeoutException:
+            sentence = f"the model was too slow: {wish.seconds:g} s were not enough; ask with async=true"
+            raise Refusal(503, sentence, retry_after=30) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            told = type(error).__name__
+            raise Refusal(503, f"the model's server went away ({told})", retry_after=10) from None
+        if answer.status_code != 200:
+            raise _refused(answer)
+        try:
+            return read_answer(answer.content, rows, self.names, _MOST_ANSWER)
+        except AnswerError as error:
+            raise Refusal(502, f"the model's server gave no explanation: {error}") from None
+
+    def _http(self) -> httpx.Client:
+        with self._lock:
+            if self._client is None:
+                self._client = httpx.Client(trust_env=False)
+            return self._client
+
+    def _name(self, rows: pa.RecordBatch, wish: Wish) -> str:
+        told = hashlib.sha256(f"{self.version()} {wish.algorithm} {wish.samples} ".encode())
+        told.update(stream_of(pa.RecordBatch.from_arrays(rows.columns, schema=rows.schema), {}))
+        return told.hexdigest()
+
+
+def _meta(wish: Wish) -> dict[bytes, bytes]:
+    given: dict[bytes, Any] = {ALGORITHM: wish.algorithm, SAMPLES: wish.samples, SECONDS: wish.seconds}
+    return {key: str(value).encode() for key, value in given.items() if value is not None}
+
+
+def _refused(answer: httpx.Response) -> Refusal:
+    try:
+        sentence = str(answer.json()["error"])[:500]
+    except (ValueError, KeyError, TypeError):
+        sentence = f"the model's server answers {answer.status_code}"
+    again = answer.headers.get("Retry-After", "")
+    if answer.status_code in (408, 425, 429, 502, 503, 504):
+        return Refusal(503, sentence, retry_after=int(again) if again.isdecimal() else 10)
+    if answer.status_code == 400:
+        return Refusal(400, sentence)
+    return Refusal(502, f"the model's server gave no explanation: {sentence}")
