@@ -25,6 +25,7 @@ from modelwarden_server.schema.parser import Parser
 from modelwarden_server.schema.sensitive import protect
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
+from modelwarden_server.web import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -82,15 +83,31 @@ class InferenceRoom:
         settings = self._cell.settings.current
         async with AsyncExitStack() as inside:
             rows = await self._rows(request, settings, inside)
-            assert self._intake is not None
-            taken = await self._intake.take(rows, settings)
-            conflicts = message_of(rows.parsed.places.tolist(), taken)
-            self._count(rows.parsed, taken, len(conflicts))
+            conflicts = await self._taken(rows, settings)
             return row_answer(rows.parsed.total, rows.parsed.refused, conflicts)
+
+    async def take(self, body: bytearray) -> dict[int, str]:
+        """Rows that come another way, as a body of this door would hold them: durable when this returns.
+
+        Tells why each that was refused was, by its place. Raises Refusal.
+        """
+        settings = self._cell.settings.current
+        rows = await self._admission.parsed(body, lambda body: self._identify(body, settings))
+        return rows.parsed.refused | await self._taken(rows, settings)
+
+    async def _taken(self, rows: Identified, settings: CellSettings) -> dict[int, str]:
+        """Have the rows durable; those that contradict what is stored, by their place in the request."""
+        assert self._intake is not None
+        taken = await self._intake.take(rows, settings)
+        conflicts = message_of(rows.parsed.places.tolist(), taken)
+        self._count(rows.parsed, taken, len(conflicts))
+        return conflicts
 
     async def _rows(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> Identified:
         """The parsed rows; the body is let go."""
         body = await self._admission.body(request, settings, inside)
+        if not self._cell.schema.data:
+            raise Refusal(400, "the model has no attributes: declare them before rows are sent")
         return await self._admission.parsed(body, lambda body: self._identify(body, settings))
 
     def _identify(self, body: bytearray, settings: CellSettings) -> Identified:

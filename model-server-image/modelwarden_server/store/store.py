@@ -20,6 +20,7 @@ from modelwarden_server.log.protocol import Kind, LogFullError, Record
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDENTITY, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
+from modelwarden_server.store.bare import give_way
 from modelwarden_server.store.delta import AppendTable
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals, is_of_labels
@@ -123,6 +124,8 @@ class Store:
         """
         folders = Folders(root)
         progress("verifying the tables")
+        for name, table in (("inferences", schema.inference_table), ("ground_truth", schema.truth_table)):
+            give_way(folders.table(name), table)
         tables = Tables(
             AppendTable.open(folders.table("inferences"), schema.inference_table, frozenset({ID})),
             AppendTable.open(folders.table("ground_truth"), schema.truth_table, frozenset({ID})),
