@@ -1,8 +1,8 @@
 """The package index that this machine's pip uses, handed to a cluster at run time: chart values, and objects.
 
-Pods reach what the machine reaches (see `network`); what they lack is to know where, whom to trust and who they
-are. All of it comes from the client's own settings when it is asked for, and is written nowhere else than into
-the cluster: never into a file of the project.
+Pods reach what the machine reaches (see `network`); what they lack is to know where, whom to trust and who
+they are. All of it comes from the client's own settings when it is asked for, and is written nowhere else
+than into the cluster: never into a file of the project.
 """
 
 import ipaddress

@@ -45,7 +45,8 @@ def read_wish(body: object, name: str) -> Wished:
         raise DocumentedError(f"{name}: send an object like {example}")
     if unknown := sorted(set(body) - {"enabled", "config"}):
         raise DocumentedError(f"{name}: {unknown[0]} is no field, send an object like {example}")
-    enabled, config = body.get("enabled"), body.get("config") or {}
+    enabled, config = body.get("enabled"), body.get("config")
+    config = {} if config is None else config
     if enabled is not None and not isinstance(enabled, bool):
         raise DocumentedError(f"{name}.enabled: must be true or false")
     if not isinstance(config, dict):
@@ -61,9 +62,7 @@ def changed(declared: ExplainabilityConfig | None, given: Mapping[str, Any]) -> 
     """
     known = {key: value for key, value in given.items() if key not in _WITHOUT_EFFECT}
     if unknown := sorted(set(known) - set(KEYS)):
-        raise DocumentedError(
-            f"explainability.config.{unknown[0]}: no key, the keys are {', '.join(KEYS)}"
-        )
+        raise DocumentedError(f"explainability.config.{unknown[0]}: no key, the keys are {', '.join(KEYS)}")
     base = {} if declared is None else declared.model_dump(exclude_unset=True)
     # A key that is null says that the default holds.
     merged = {**base, **known}
