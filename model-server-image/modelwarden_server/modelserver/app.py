@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 MOST_BODY: Final = 256 << 20
 TASK_SECONDS: Final = 90.0
 """For stored rows: less than the store waits for them."""
-ASKED_SECONDS: Final = 30.0
+ASKED_SECONDS: Final = 180.0
+"""At most, for one that somebody waits for: the store says how long he does."""
 _AT_ONCE: Final = 2
 _MOST_WAITING: Final = 8
 _MOST_TASKS: Final = 64

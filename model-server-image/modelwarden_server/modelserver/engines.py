@@ -31,6 +31,7 @@ from modelwarden_server.explain.verify import Unverified
 from modelwarden_server.modelserver.contract import (
     Contract,
     ValueKind,
+    arguments_of,
     difference,
     predictions_of,
     rows_of,
@@ -111,12 +112,12 @@ class Model:
 
     def predict(self, rows: Rows) -> Floats:
         """See Predict. Raises ChildError, ContractError, OutOfTimeError."""
-        answer = self._child.predict(rows, self.left())
+        answer = self._child.predict(arguments_of(rows, self._contract), self.left())
         return predictions_of(answer, len(rows), self._contract)
 
     def encode(self, rows: Rows) -> Floats:
         """The matrix that reaches the fitted estimator."""
-        return self._child.encode(rows, self.left())
+        return self._child.encode(arguments_of(rows, self._contract), self.left())
 
 
 @dataclass(frozen=True, eq=False)
