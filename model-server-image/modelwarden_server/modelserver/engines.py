@@ -50,6 +50,7 @@ _KINDS: dict[ValueType, ValueKind] = {
 _CLASSIFIES = (OutputType.MULTICLASS, OutputType.MULTILABEL)
 _TRIES_ONE_SECONDS = 60.0
 _READ_ROWS = 16
+_NOT_AS_VERIFIED: Final = "For this row predict says something else than the fitted estimator"
 
 
 class OutOfTimeError(TimeoutError):
@@ -132,6 +133,8 @@ class Engines:
     path: str
     why: str
     difference: float | None
+    fallback: Explainer | None = None
+    """For rows of which predict says something else than the arrays that were verified. None: nothing was."""
 
     @property
     def differs(self) -> bool:
@@ -184,7 +187,9 @@ def build(child: Child, wish: Wish) -> Engines:
     )
     chosen = choose(subject, exact, why_not)
     path, why = _tried(model, chosen.shap if plan.algorithm == "shap" else chosen.lime, rows)
-    return Engines(model, contract, chosen, plan, wish.code_hash, path, why, difference(predicted, stored))
+    fallback = None if exact is None else choose(subject, None, _NOT_AS_VERIFIED).shap
+    differs = difference(predicted, stored)
+    return Engines(model, contract, chosen, plan, wish.code_hash, path, why, differs, fallback)
 
 
 def read_sample(path: Path, contract: Contract) -> tuple[Rows, Floats]:

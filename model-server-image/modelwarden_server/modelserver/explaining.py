@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from modelwarden_server.explain.explanation import Explanations, Rows
+from modelwarden_server.explain.explanation import Explainer, Explanations, Rows
 from modelwarden_server.explained import (
     ALGORITHM,
     BACKGROUND_HASH,
@@ -27,7 +27,6 @@ from modelwarden_server.modelserver.contract import ContractError, rows_of
 from modelwarden_server.modelserver.engines import Engines
 from modelwarden_server.modelserver.supervisor import UserCodeError
 
-EXACT: Final = ("linear", "trees")
 MOST_ROWS: Final = 10_000
 _AT_A_TIME: Final = 64
 """Rows of one call of an engine that asks the model: so much is lost when the time is over."""
@@ -112,31 +111,37 @@ class _Work:
 
     def run(self) -> None:
         """All rows, a few at a time."""
-        size = len(self._asked.ids) if self._engines.path in EXACT else _AT_A_TIME
+        asked_of_arrays = self._asked.algorithm == "shap" and self._engines.fallback is not None
+        size = len(self._asked.ids) if asked_of_arrays else _AT_A_TIME
         for start in range(0, len(self._asked.ids), size):
-            self._explain(start, min(start + size, len(self._asked.ids)))
+            self._explain(self._explainer, start, min(start + size, len(self._asked.ids)))
 
-    def _explain(self, start: int, end: int) -> None:
+    def _explain(self, explainer: Explainer, start: int, end: int) -> None:
         self._engines.model.left()
         asked = self._asked
         try:
-            found = self._explainer.explain(asked.rows[start:end], asked.ids[start:end], asked.samples)
+            found = explainer.explain(asked.rows[start:end], asked.ids[start:end], asked.samples)
         except (UserCodeError, ContractError) as error:
             self._bad_calls += 1
             if end - start == 1 or self._bad_calls > _MOST_BAD_CALLS:
                 self._fail(start, end, str(error))
             else:
                 middle = (start + end) // 2
-                self._explain(start, middle)
-                self._explain(middle, end)
+                self._explain(explainer, start, middle)
+                self._explain(explainer, middle, end)
         else:
-            self._take(start, found)
+            self._take(explainer, start, found)
 
-    def _take(self, start: int, found: Explanations) -> None:
+    def _take(self, explainer: Explainer, start: int, found: Explanations) -> None:
+        fallback = self._engines.fallback
         for place in range(len(found.values)):
             failure = None if found.failures is None else found.failures[place]
-            record = {} if failure is not None else _record(found, place)
-            self._records[start + place] = record | {"failure": failure}
+            if failure is None:
+                self._records[start + place] = _record(found, place) | {"failure": None}
+            elif fallback is not None and fallback is not explainer:
+                self._explain(fallback, start + place, start + place + 1)
+            else:
+                self._fail(start + place, start + place + 1, failure)
 
     def _fail(self, start: int, end: int, message: str) -> None:
         for place in range(start, end):
