@@ -26,6 +26,7 @@ from modelwarden_server.sidecar.health import HealthRoom
 from modelwarden_server.sidecar.links import model_server_link, store_link
 from modelwarden_server.sidecar.plan import PlanLoop
 from modelwarden_server.sidecar.pod import Pod
+from modelwarden_server.sidecar.predict import PredictRoom
 from modelwarden_server.sidecar.unpack import Place
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
 
@@ -57,23 +58,24 @@ class Sidecar:
     plan: PlanLoop
     consumer: Consumer
     forward: ForwardRoom
+    predict: PredictRoom
 
     @property
     def busy(self) -> int:
         """Pieces of work and requests in hand."""
-        return self.consumer.busy + self.forward.busy
+        return self.consumer.busy + self.forward.busy + self.predict.busy
 
 
 def furnish(pod: Pod, shared: Path) -> Sidecar:
     """Put all rooms and loops of a sidecar together."""
-    forward, health = ForwardRoom(pod), HealthRoom(pod)
-    rooms = (health, forward, ExplainRoom(pod))
+    forward, predict = ForwardRoom(pod), PredictRoom(pod)
+    rooms = (HealthRoom(pod), forward, ExplainRoom(pod), predict)
     routes = [route for room in rooms for route in room.routes()]
     handlers = {Refusal: on_refusal, HTTPException: on_http_exception, Exception: on_bug}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     served = LastAnswers(Authenticated(app, lambda: pod.settings.key), lambda: pod.ending)
-    return Sidecar(pod, served, PlanLoop(pod, Place(shared, pod.store)), Consumer(pod), forward)
+    return Sidecar(pod, served, PlanLoop(pod, Place(shared, pod.store)), Consumer(pod), forward, predict)
 
 
 async def run_sidecar(options: SidecarOptions) -> int:

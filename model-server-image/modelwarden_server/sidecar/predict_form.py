@@ -1,0 +1,164 @@
+"""What a prediction's request holds: data points and files, as JSON or as a form.
+
+    [point, …]                                     application/json
+    {"data": [point, …], "webhook_endpoint": url}
+    data=[point, …]  files=@…  files=@…            multipart/form-data
+
+Pure: bytes in, parts out. Must not read a data point.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from modelwarden_server.web import Refusal
+
+MOST_FILES: Final = 1000
+MOST_POINTS: Final = 100_000
+_FILE_PARTS = frozenset({"files", "files[]", "file"})
+_EXAMPLE = "send a JSON list of data points, or a form with data='[…]' and files"
+
+
+@dataclass(frozen=True, slots=True)
+class GivenFile:
+    """A file of the request."""
+
+    name: str
+    content_type: str
+    content: bytes | bytearray
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request to predict. `data` is the JSON list of `points` data points."""
+
+    data: bytes
+    points: int
+    files: tuple[GivenFile, ...] = ()
+    webhook: str | None = None
+
+
+class _Object(msgspec.Struct):
+    data: msgspec.Raw
+    webhook_endpoint: str | None = None
+
+
+def read_request(content_type: str, body: bytearray) -> Asked:
+    """The request. Raises Refusal (400, 415)."""
+    kind, options = parse_options_header(content_type)
+    if kind == b"multipart/form-data":
+        if not options.get(b"boundary"):
+            raise Refusal(400, f"the form has no boundary: {_EXAMPLE}")
+        return _form(options[b"boundary"], body)
+    if kind not in (b"application/json", b"", b"text/plain", b"application/x-www-form-urlencoded"):
+        raise Refusal(415, f"{kind.decode('ascii', 'replace')[:80]!r} is not taken here: {_EXAMPLE}")
+    # curl -d says that JSON is a form of names and values, unless it is told better.
+    if body.lstrip()[:1] != b"{":
+        return _asked(bytes(body), (), None)
+    try:
+        given = msgspec.json.decode(body, type=_Object)
+    except msgspec.DecodeError as error:
+        raise Refusal(400, f"the body cannot be read ({error}): {_EXAMPLE}") from None
+    return _asked(bytes(given.data), (), given.webhook_endpoint)
+
+
+def _asked(data: bytes, files: tuple[GivenFile, ...], webhook: str | None) -> Asked:
+    try:
+        points = len(msgspec.json.decode(data, type=list[msgspec.Raw]))
+    except msgspec.DecodeError as error:
+        raise Refusal(400, f"the data cannot be read ({error}): {_EXAMPLE}") from None
+    if not points:
+        raise Refusal(400, f"there is no data point: {_EXAMPLE}")
+    if points > MOST_POINTS:
+        raise Refusal(413, f"there are more than {MOST_POINTS} data points: send several requests")
+    return Asked(data, points, files, webhook)
+
+
+@dataclass
+class _Part:
+    headers: dict[str, bytearray] = field(default_factory=dict)
+    name: str = ""
+    filename: str = ""
+    content: bytearray = field(default_factory=bytearray)
+
+
+class _Form:
+    """Parts of a form as the parser finds them."""
+
+    def __init__(self) -> None:
+        self.parts: list[_Part] = []
+        self.ended = False
+        self._header = bytearray()
+
+    def begin(self) -> None:
+        if len(self.parts) > MOST_FILES:
+            raise Refusal(413, f"at most {MOST_FILES} files go into one request")
+        self.parts.append(_Part())
+
+    def header_begin(self) -> None:
+        self._header = bytearray()
+
+    def header_name(self, data: bytes, start: int, end: int) -> None:
+        self._header += data[start:end]
+
+    def header_value(self, data: bytes, start: int, end: int) -> None:
+        name = self._header.decode("latin-1").lower()
+        self.parts[-1].headers.setdefault(name, bytearray()).extend(data[start:end])
+
+    def headers_finished(self) -> None:
+        part = self.parts[-1]
+        _, options = parse_options_header(bytes(part.headers.get("content-disposition", b"")))
+        part.name = options.get(b"name", b"").decode("utf-8", "replace")
+        # A name, never a path: the user's code may write files by it.
+        filename = options.get(b"filename", b"").decode("utf-8", "replace")
+        part.filename = filename.replace("\\", "/").rpartition("/")[2][:255]
+
+    def data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1].content += memoryview(data)[start:end]
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def _form(boundary: bytes, body: bytearray) -> Asked:
+    form = _Form()
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": form.begin,
+            "on_header_begin": form.header_begin,
+            "on_header_field": form.header_name,
+            "on_header_value": form.header_value,
+            "on_headers_finished": form.headers_finished,
+            "on_part_data": form.data,
+            "on_end": form.end,
+        },
+        max_header_count=16,
+        max_header_size=8 << 10,
+    )
+    try:
+        piece = 1 << 20
+        for start in range(0, len(body), piece):
+            parser.write(bytes(body[start : start + piece]))
+    except FormParserError as error:
+        raise Refusal(400, f"the form cannot be read ({error}): {_EXAMPLE}") from None
+    if not form.ended:
+        raise Refusal(400, "the form ends in the middle of a part: send it again as a whole")
+    fields = {part.name: part.content for part in form.parts if part.name not in _FILE_PARTS}
+    unknown = fields.keys() - {"data", "webhook_endpoint"}
+    if unknown or "data" not in fields:
+        told = f"the part {min(unknown)[:80]!r} is not taken" if unknown else "there is no part data"
+        raise Refusal(400, f"{told}: {_EXAMPLE}")
+    files = tuple(
+        GivenFile(
+            part.filename or f"file-{number}",
+            bytes(part.headers.get("content-type", b"")).decode("latin-1")[:255],
+            part.content,
+        )
+        for number, part in enumerate(one for one in form.parts if one.name in _FILE_PARTS)
+    )
+    webhook = fields.get("webhook_endpoint")
+    return _asked(bytes(fields["data"]), files, webhook.decode("utf-8", "replace") if webhook else None)
