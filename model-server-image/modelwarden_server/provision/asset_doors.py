@@ -30,6 +30,7 @@ from modelwarden.resources.documented_enrichments import (
     enrichment_object,
     read_wish,
 )
+from modelwarden.resources.enrichment import ExplainabilityConfig
 from modelwarden.resources.server import UPLOAD, AssetSlot
 from modelwarden_server.door.bodies import drain, read_body
 from modelwarden_server.door.multipart import (
@@ -186,9 +187,10 @@ class AssetDoors:
     ) -> list[dict[str, Any]]:
         explained = settings.enrichments.explainability
         enabled = explained.enabled if wished.enabled is None else wished.enabled
-        wanted = changed(explained.declared, wished.config)
+        declared = explained.declared or ExplainabilityConfig()
+        wanted = changed(declared, wished.config)
         undeclared = [slot for slot in kept if slot not in settings.server.assets]
-        if (wanted, enabled) == (explained.declared, explained.enabled) and not undeclared:
+        if (wanted, enabled) == (declared, explained.enabled) and not undeclared:
             return []
         if not enabled and not explained.enabled and not kept:
             return []  # off as it was
