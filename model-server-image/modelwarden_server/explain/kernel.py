@@ -3,7 +3,9 @@
 Must not look into the model, and must not ask it for more rows at a time than a tile.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -27,11 +29,15 @@ from modelwarden_server.explain.seeding import generator
 from modelwarden_server.explain.tiles import TILE, coalition_values, predicted
 
 LEAST_SAMPLES: Final = 16
+MOST_SAMPLES: Final = 4096
+"""Coalitions of a row at most, whatever is asked for: a fit's time grows with their cube."""
 _ALWAYS = 30
 """Coalitions that are asked for all, whatever the budget."""
 _FEWEST_PAIRS = 64
-_KEPT = 8
+_KEPT = 4
 """Numbers of players whose coalitions are kept in memory."""
+_MANY_PAIRS = 512
+"""Fits to more than these take their turn: several threads must not hold such matrices at a time."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,8 @@ class _Kernel:
     box: BlackBox
     budget: Budget
     _kept: dict[tuple[int, int], _Stages] = field(default_factory=dict)
+    _keeping: threading.Lock = field(default_factory=threading.Lock)
+    _fitting: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def _expected(self) -> Floats:
@@ -90,7 +98,8 @@ class _Kernel:
 
     def explain(self, rows: Rows, ids: Sequence[str], samples: int | None = None) -> Explanations:
         """See Explainer."""
-        most = max(LEAST_SAMPLES, self.budget.samples if samples is None else samples)
+        most = self.budget.samples if samples is None else samples
+        most = min(max(LEAST_SAMPLES, most), MOST_SAMPLES)
         predictions = predicted(self.box.predict, rows, self.budget.tile)
         told = [
             self._row(row, name, own - self._expected, most)
@@ -165,7 +174,8 @@ class _Kernel:
             halves = np.concatenate([halves, (both[: len(masks)] - both[len(masks) :]) / 2])
             seen = Observed(halves, total)
             first = relevance(to_values @ halves + np.outer(spread, total))
-            noise, estimate = _likeliest(stages.signs[:end], weights, seen, first, noise)
+            with self._fitting if end > _MANY_PAIRS else nullcontext():
+                noise, estimate = _likeliest(stages.signs[:end], weights, seen, first, noise)
             if self._enough(estimate):
                 break
         return estimate, end
@@ -175,19 +185,21 @@ class _Kernel:
         return bool((estimate.errors.max(axis=0) <= self.budget.tolerance * ranges).all())
 
     def _stages(self, players: int, most: int) -> _Stages:
-        key = (players, most)
-        found = self._kept.get(key)
-        if found is None:
-            pairs = shared_pairs(players, most, self.box.seed)
-            ends = tuple(_ends(max(_FEWEST_PAIRS, 2 * players), len(pairs.halves)))
-            signs = pairs.signs
-            weights = tuple(pairs.weights(end) for end in ends)
-            maps = tuple(linear_map(signs[:end], w) for end, w in zip(ends, weights, strict=True))
-            found = _Stages(pairs, signs, ends, weights, maps)
-            while len(self._kept) >= _KEPT:
-                self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = found
-        return found
+        with self._keeping:
+            found = self._kept.get((players, most))
+            if found is None:
+                while len(self._kept) >= _KEPT:
+                    self._kept.pop(next(iter(self._kept)))
+                found = self._kept[players, most] = _staged(shared_pairs(players, most, self.box.seed))
+            return found
+
+
+def _staged(pairs: Pairs) -> _Stages:
+    players, signs = pairs.halves.shape[1], pairs.signs
+    ends = tuple(_ends(max(_FEWEST_PAIRS, 2 * players), len(pairs.halves)))
+    weights = tuple(pairs.weights(end) for end in ends)
+    maps = tuple(linear_map(signs[:end], w) for end, w in zip(ends, weights, strict=True))
+    return _Stages(pairs, signs, ends, weights, maps)
 
 
 def _ends(first: int, last: int) -> Iterator[int]:
