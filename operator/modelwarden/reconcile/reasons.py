@@ -87,6 +87,24 @@ class Reason(StrEnum):
     PROFILE_FAILED = "ProfileFailed"  # the Job gave up
     REFUSED_BY_STORE = "RefusedByStore"  # the store does not accept the declaration
 
+    # ServerAvailable, EnvironmentReady, ExplainerReady, Monitored
+    RUNNING = "Running"  # the server's pods run
+    SERVING = "Serving"  # the server predicts
+    LOADING_CODE = "LoadingCode"  # the user's code is being loaded
+    CODE_FAILED = "CodeFailed"  # the user's code cannot be loaded
+    CODE_RESTARTING = "CodeRestarting"  # the user's code ended and is started again
+    FETCHING = "Fetching"  # the Job that reads a file's source is at work
+    INSTALLING = "Installing"  # the Job that installs packages is at work
+    INSTALL_FAILED = "InstallFailed"  # it gave up; the message ends with its last lines
+    INSTALLED = "Installed"  # the packages are there
+    NOTHING_TO_INSTALL = "NothingToInstall"  # no packages are asked for beside those of the image
+    OWN_IMAGE = "OwnImage"  # an image of the user's own brings the packages
+    OTHER_PYTHON = "OtherPython"  # all is there, but for another Python than was asked for
+    EXPLAINING = "Explaining"  # rows are explained; the message says how
+    PREDICTIONS_DIFFER = "PredictionsDiffer"  # they are, but predict is not what the reference says it was
+    MONITORED = "Monitored"  # predictions made here are inferences of the model
+    NO_ATTRIBUTES = "NoAttributes"  # they are kept as they are, until the model has attributes
+
     # Enrichment
     DISABLED = "Disabled"  # spec.enabled is false
     DUPLICATE_ENRICHMENT = "DuplicateEnrichment"  # an older one of the same type counts for the model

@@ -25,6 +25,9 @@ _TOLD = (
     ConditionType.MODEL_HEALTHY,
     ConditionType.UPLOADED,
     ConditionType.PROFILED,
+    ConditionType.SERVER_AVAILABLE,
+    ConditionType.ENVIRONMENT_READY,
+    ConditionType.EXPLAINER_READY,
 )
 
 

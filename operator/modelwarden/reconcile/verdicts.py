@@ -15,11 +15,12 @@ _REASON = re.compile(r"[A-Za-z][A-Za-z0-9]{0,62}")
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is known of one condition."""
+    """What is known of one condition. `longest`: characters that its message may have."""
 
     status: ConditionStatus
     reason: str
     message: str = ""
+    longest: int = LONGEST_MESSAGE
 
     @property
     def holds(self) -> bool:
@@ -79,7 +80,7 @@ def conditions_of(
             type=str(type_),
             status=verdict.status,
             reason=str(verdict.reason),
-            message=tidy(verdict.message),
+            message=tidy(verdict.message, verdict.longest),
             observed_generation=generation,
             last_transition_time=now.replace(microsecond=0),
         )

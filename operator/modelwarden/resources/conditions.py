@@ -33,6 +33,8 @@ class ConditionType(StrEnum):
     PROFILED = "Profiled"
     TRAINED = "Trained"
     EXPLAINER_READY = "ExplainerReady"
+    ENVIRONMENT_READY = "EnvironmentReady"
+    MONITORED = "Monitored"
 
 
 class Condition(ResourceModel):

@@ -126,6 +126,42 @@ class StoreStatus(ResourceModel):
     """Version of the store's software."""
 
 
+class ExplanationCounts(ResourceModel):
+    """What became of the rows that were to be explained. Chosen = explained + waiting + failed + skipped."""
+
+    chosen: Count = 0
+    """Rows that were to be explained."""
+    explained: Count = 0
+    """Rows whose explanations are stored."""
+    waiting: Count = 0
+    """Rows that are still to be explained."""
+    failed: Count = 0
+    """Rows that could not be explained; the explanations table says why."""
+    skipped: Count = 0
+    """Rows passed over because too many waited."""
+    newest: datetime | None = None
+    """Arrival of the newest row that is explained."""
+
+
+class ServerStatus(ResourceModel):
+    """What is so with the model's server, which explains and predicts."""
+
+    url: StatusText
+    """Address of the server inside the cluster."""
+    predict_url: StatusText | None = None
+    """Address to which data points are sent to be predicted, of a model that is served."""
+    image: StatusText
+    """The image in which the user's code runs."""
+    python: ShortText = ""
+    """The Python version that runs it."""
+    ready_pods: Count = 0
+    """Number of pods that are ready."""
+    predictions: Count = 0
+    """Predictions that are kept, of a model that is served."""
+    explanations: ExplanationCounts | None = None
+    """What became of the rows that were to be explained."""
+
+
 class MonitoredModelStatus(ResourceModel):
     """What is really so. Losing it loses nothing: it is read from the world again."""
 
@@ -139,7 +175,8 @@ class MonitoredModelStatus(ResourceModel):
         ),
     ] = ()
     """Ready, Reconciling and Stalled, StorageReady, StoreAvailable, DataFlowing, ReferenceLoaded,
-    ModelHealthy."""
+    ModelHealthy; of a model that is explained or served ServerAvailable and EnvironmentReady, and
+    ExplainerReady or Monitored."""
     model_id: ShortText | None = None
     """The model's id in the API: derived from the namespace and partnerModelId or name."""
     endpoint: Endpoint | None = None
@@ -164,3 +201,5 @@ class MonitoredModelStatus(ResourceModel):
     """What is trained for the model, and how far that is."""
     store: StoreStatus | None = None
     """What the store says of itself."""
+    server: ServerStatus | None = None
+    """What is so with the model's server, if it has one."""

@@ -74,8 +74,7 @@ def server_wish(model: MonitoredModel, enrichments: Iterable[Enrichment]) -> Ser
         return None
     enrichment = counting(enrichments).get("Explainability")
     explain = None
-    # Explanations are of attributes: a model that only serves has none yet.
-    if enrichment is not None and enrichment.spec.enabled and model.spec.attributes:
+    if enrichment is not None and enrichment.spec.enabled:
         explain = enrichment.spec.explainability or ExplainabilityConfig()
     if explain is None and model.spec.serving is None:
         return None

@@ -172,13 +172,23 @@ def test_a_model_that_is_not_there_or_going_is_a_missing_dependency(model: Any) 
 
 
 @pytest.mark.parametrize(
-    ("enabled", "state", "reason"), [(True, "Pending", "NotSupportedYet"), (False, "Disabled", "Disabled")]
+    ("enabled", "said", "ready", "explainer", "seen"),
+    [
+        (True, {}, ("Unknown", "StoreNotReady"), "Unknown", "InProgress"),
+        (True, {"state": "Ready", "reason": "Explaining"}, ("True", "Explaining"), "True", "Current"),
+        (True, {"state": "Training", "reason": "Loading"}, ("False", "Loading"), "False", "InProgress"),
+        (True, {"state": "Failed", "reason": "CodeFailed"}, ("False", "CodeFailed"), "False", "Failed"),
+        (False, {"state": "Disabled", "reason": "TurnedOff"}, ("True", "Disabled"), "False", "Current"),
+    ],
 )
-def test_explanations_are_accepted_and_said_not_to_be_made_yet(
-    enabled: bool, state: str, reason: str
+def test_explanations_are_ready_when_rows_can_be_explained(
+    enabled: bool, said: dict[str, Any], ready: tuple[str, str], explainer: str, seen: str
 ) -> None:
-    found = status(world(declared(type="Explainability", enabled=enabled)))
-    assert (found.state, conditions(found)["Ready"][1]) == (state, reason)
+    found = status(world(declared(type="Explainability", enabled=enabled), **said))
+    assert conditions(found)["Ready"] == ready
+    assert conditions(found)["ExplainerReady"][0] == explainer
+    assert "Trained" not in conditions(found)
+    assert kstatus(found) == seen
 
 
 def test_an_archived_model_s_enrichment_rests_and_is_no_failure() -> None:

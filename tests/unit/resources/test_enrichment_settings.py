@@ -109,7 +109,9 @@ SEED = {
         (
             {"type": "Explainability"},
             EnrichmentSettings(
-                explainability=ExplainabilitySettings(enabled=True, declared=ExplainabilityConfig())
+                explainability=ExplainabilitySettings(
+                    enabled=True, declared=ExplainabilityConfig(), object_name="a"
+                )
             ),
         ),
         (
@@ -126,6 +128,7 @@ SEED = {
                     threads=2,
                     streaming=False,
                     declared=ExplainabilityConfig.model_validate(SEED),
+                    object_name="a",
                 )
             ),
         ),

@@ -49,10 +49,6 @@ def test_a_model_has_a_server_when_it_is_explained_or_served(
     assert (server_wish(model(**spec), objects) is not None) == has_one
 
 
-def test_a_model_without_attributes_is_not_explained_yet() -> None:
-    assert wished(model(serving=SERVING, attributes=[]), explained()).explain is None
-
-
 @pytest.mark.parametrize(
     ("serving", "config", "slots"),
     [

@@ -29,7 +29,7 @@ def summarise(world: World, trouble: ReconcileError | None, now: datetime) -> En
     meta, previous = world.enrichment.metadata, world.enrichment.status or EnrichmentStatus()
     trained = None if trouble is not None else world.trained
     state, ready, pending, stalled = _told(world, trouble, trained)
-    verdicts = standing_of(ready, pending, stalled).by_type() | {C.TRAINED: _trained(trained, ready)}
+    verdicts = standing_of(ready, pending, stalled).by_type() | _result(world, trained, ready)
     return EnrichmentStatus(
         observed_generation=meta.generation,
         conditions=conditions_of(verdicts, meta.generation, now, previous.conditions),
@@ -48,8 +48,6 @@ def _told(world: World, trouble: ReconcileError | None, trained: TrainedSummary 
     enabled = world.enrichment.spec.enabled
     if trouble is not None:
         return "Pending", no(trouble.reason, trouble.message), None, hindrance((trouble,))
-    if world.enrichment.spec.type == "Explainability":
-        return "Disabled", _off(), None, None
     if world.is_archived:
         text = "The model is archived: nothing is computed until it is active again"
         return "Pending", yes(Reason.ARCHIVED, text), None, None
@@ -70,12 +68,22 @@ def _as_trained(trained: TrainedSummary) -> tuple[Verdict, Verdict | None, Verdi
     reason, message = worded(trained.reason, trained.state), trained.message
     if trained.state in _HOPELESS:
         return no(reason, message), None, yes(reason, message)
-    if (trained.state, reason) == ("Ready", Reason.TRAINED):
+    if trained.state == "Ready" and (reason == Reason.TRAINED or trained.type == "Explainability"):
         return yes(reason, message), None, None
     if trained.artefact_hash is not None:
         # What was trained before works on while its successor is made.
         return yes(reason, message), yes(reason, message), None
     return no(reason, message), yes(reason, message), None
+
+
+def _result(world: World, trained: TrainedSummary | None, ready: Verdict) -> dict[C, Verdict]:
+    """What has come of it: something trained that is in use, or code that explains."""
+    if world.enrichment.spec.type != "Explainability":
+        return {C.TRAINED: _trained(trained, ready)}
+    if trained is None:
+        return {C.EXPLAINER_READY: unknown(ready.reason, ready.message)}
+    told = yes if trained.state == "Ready" else no
+    return {C.EXPLAINER_READY: told(worded(trained.reason, trained.state), trained.message)}
 
 
 def _trained(trained: TrainedSummary | None, ready: Verdict) -> Verdict:

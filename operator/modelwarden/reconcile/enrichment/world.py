@@ -69,7 +69,4 @@ def hindrance_of(world: World) -> ReconcileError | None:
             " counts; delete one of the two"
         )
         return InvalidSpec(Reason.DUPLICATE_ENRICHMENT, text)
-    if spec.type == "Explainability" and spec.enabled:
-        text = f"spec.type {spec.type}: this version does not compute it yet; it takes no effect"
-        return InvalidSpec(Reason.NOT_SUPPORTED_YET, text)
     return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from modelwarden.errors import DependencyMissing, InvalidSpec, ReconcileError, Transient
 from modelwarden.reconcile.collaborators import Install
 from modelwarden.reconcile.drift import stamped
-from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, blueprint_of
+from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, ServerBlueprint, blueprint_of
 from modelwarden.reconcile.monitoredmodel.build.account import build_account, build_key
 from modelwarden.reconcile.monitoredmodel.build.claim import build_claim
 from modelwarden.reconcile.monitoredmodel.build.deployment import build_deployment
@@ -35,6 +35,7 @@ class Plan:
     """`intents` in the order to apply them; `obsolete` is what nobody needs any more.
 
     `feasible`: whether the spec can be carried out at all. `settings_hash`: of the settings that are wanted.
+    `server`: the model's server, if it is to have one.
     """
 
     intents: tuple[Manifest, ...] = ()
@@ -42,6 +43,7 @@ class Plan:
     troubles: tuple[ReconcileError, ...] = ()
     feasible: bool = False
     settings_hash: str = ""
+    server: ServerBlueprint | None = None
 
     def lean(self) -> "Plan":
         """What has to be remembered of it once it is carried out."""
@@ -74,6 +76,7 @@ def decide(world: World, install: Install) -> Plan:
         tuple(troubles.values()),
         feasible=True,
         settings_hash=plan.settings_hash,
+        server=plan.server,
     )
 
 

@@ -5,11 +5,12 @@ The store cannot know why a Job never came to it (no node, no image, no memory):
 
 from collections.abc import Iterator, Sequence
 
+from modelwarden.reconcile.monitoredmodel.jobnews import MEMORY, pods_of
 from modelwarden.reconcile.monitoredmodel.rounds import RoundJob
+from modelwarden.reconcile.monitoredmodel.server import EXPLAINABILITY, HOPELESS
 from modelwarden.reconcile.monitoredmodel.trainings import entries_of, job_for
 from modelwarden.reconcile.monitoredmodel.world import World
-from modelwarden.reconcile.pods import Advice, newest_first, trouble_of
-from modelwarden.reconcile.ports import Manifest
+from modelwarden.reconcile.pods import Advice, trouble_of
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.transitions import Happening
 from modelwarden.reconcile.verdicts import Verdict, no, tidy, worded
@@ -20,23 +21,24 @@ from modelwarden.resources.training import TrainedSummary
 
 # What is missing may be many attributes; a condition's message stays at 200.
 _LONGEST = 1000
-_MEMORY = "spec.training.resources.limits.memory of the model"
 _BY_CONTROLLER = {
     "DeadlineExceeded": "it did not end within an hour: see its events and its logs",
     "BackoffLimitExceeded": "each of its tries failed",
 }
-_UID = "batch.kubernetes.io/controller-uid"
 
 
-def summaries_of(world: World, confirmed: bool) -> tuple[TrainedSummary, ...]:
+def summaries_of(
+    world: World, confirmed: bool, explainer: Verdict | None = None
+) -> tuple[TrainedSummary, ...]:
     """One for each kind that the store speaks of. `confirmed`: it has read the settings as they are now.
 
-    Until then each one names the Enrichment whose settings it had before.
+    Until then each one names the Enrichment whose settings it had before. `explainer`: what is known of
+    explanations, for which the server's pods and Jobs count, too.
     """
     chosen = {str(type_): enrichment.metadata for type_, enrichment in counting(world.enrichments).items()}
     before = {one.kind: one for one in (world.model.status.enrichments if world.model.status else ())}
     return tuple(
-        _summary(world, entry).model_copy(
+        _summary(world, entry, explainer).model_copy(
             update=_author(chosen.get(entry.type or "")) if confirmed else _author_of(before.get(entry.kind))
         )
         for entry in entries_of(world)
@@ -71,9 +73,13 @@ def _author_of(before: TrainedSummary | None) -> dict[str, object]:
     return {"declared_by": before.declared_by, "observed_generation": before.observed_generation}
 
 
-def _summary(world: World, entry: EnrichmentReport) -> TrainedSummary:
+def _summary(world: World, entry: EnrichmentReport, explainer: Verdict | None) -> TrainedSummary:
     state, reason, message = entry.state, worded(entry.reason, entry.state), _sentence(entry)
-    if entry.state == "Ready" and not entry.due:
+    if entry.kind == EXPLAINABILITY:
+        if entry.state != "Disabled" and explainer is not None and explainer.status != "Unknown":
+            reason, message = explainer.reason, explainer.message
+            state = "Failed" if not explainer.holds and reason in HOPELESS else entry.state
+    elif entry.state == "Ready" and not entry.due:
         reason = Reason.TRAINED
     job = job_for(world, entry) if entry.due else None
     if job is not None and not job.is_leaving:
@@ -108,7 +114,7 @@ def _under_way(
 
     The reason of a try stays while the next one runs: it would come and go with each of them.
     """
-    newest, *before = _pods(world, job) or [{"metadata": {}}]
+    newest, *before = pods_of(world, job) or [{"metadata": {}}]
     why = trouble_of([newest], _advice(job))
     if why is not None:
         return why.reason, f"Job {job.name}: {why.message}"
@@ -126,7 +132,7 @@ def _under_way(
 
 def _why(world: World, job: RoundJob, entry: EnrichmentReport) -> Verdict:
     """Why the Job gave up: what its pods show, what it told the store, what the Job controller says."""
-    why = trouble_of(_pods(world, job), _advice(job))
+    why = trouble_of(pods_of(world, job), _advice(job))
     if why is not None and why.reason == Reason.OUT_OF_MEMORY:
         return why
     if entry.state == "Failed" and entry.message:
@@ -143,10 +149,4 @@ def _told(because: str, job: RoundJob, entry: EnrichmentReport) -> str:
 
 
 def _advice(job: RoundJob) -> Advice:
-    return Advice(f"job/{job.name}", _MEMORY)
-
-
-def _pods(world: World, job: RoundJob) -> list[Manifest]:
-    uid = job.live["metadata"].get("uid")
-    mine = (pod for pod in world.training_pods if (pod["metadata"].get("labels") or {}).get(_UID) == uid)
-    return newest_first(mine)
+    return Advice(f"job/{job.name}", MEMORY)

@@ -4,7 +4,7 @@ Transitions are reported at once. Data facts (counts, scores, messages) change w
 reported at most once in an interval: `worth_writing` decides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from pydantic import ValidationError
@@ -13,6 +13,8 @@ from modelwarden.errors import Bug, ReconcileError, Transient
 from modelwarden.reconcile.monitoredmodel import data
 from modelwarden.reconcile.monitoredmodel.decide import Plan, rolled_out
 from modelwarden.reconcile.monitoredmodel.enrichments import happenings_of, summaries_of
+from modelwarden.reconcile.monitoredmodel.server import HOPELESS, server_verdicts
+from modelwarden.reconcile.monitoredmodel.serversummary import summary_of
 from modelwarden.reconcile.monitoredmodel.storage import storage_ready
 from modelwarden.reconcile.monitoredmodel.store import gave_up, store_available
 from modelwarden.reconcile.monitoredmodel.world import World
@@ -49,27 +51,42 @@ def summarise(
     identity = model_id(model.metadata.namespace, model.spec.partner_model_id or model.metadata.name)
     storage, store = storage_ready(world), store_available(world, identity)
     observed = {C.STORAGE_READY: storage, C.STORE_AVAILABLE: store} | _data_verdicts(world, now)
-    ready = failure_of(troubles) or _ready(world, storage, store, observed[C.DATA_FLOWING])
-    standing = standing_of(ready, _pending(world, plan, troubles, store), _stalled(world, troubles, store))
+    of_server = server_verdicts(world, plan.server) if plan.server is not None else {}
+    needed = _needed(store, plan, of_server)
+    ready = failure_of(troubles) or _ready(world, storage, needed, observed[C.DATA_FLOWING])
+    standing = standing_of(ready, _pending(world, plan, troubles, needed), _stalled(world, troubles, needed))
     report = world.heard
     status = MonitoredModelStatus(
         observed_generation=model.metadata.generation,
         conditions=conditions_of(
-            standing.by_type() | observed, model.metadata.generation, now, previous.conditions
+            standing.by_type() | observed | of_server, model.metadata.generation, now, previous.conditions
         ),
         model_id=identity,
         endpoint=Endpoint(url=endpoint),
         store=StoreStatus(phase=_phase(world), version=report.version if report else None),
     )
-    return status.model_copy(update=_facts(previous, report) | _trained(world, plan, previous))
+    explainer = of_server.get(C.EXPLAINER_READY)
+    facts = _facts(previous, report) | {"server": summary_of(world, plan.server, previous.server)}
+    return status.model_copy(update=facts | _trained(world, plan, previous, explainer))
 
 
-def _trained(world: World, plan: Plan, previous: MonitoredModelStatus) -> dict[str, object]:
+def _needed(store: Verdict, plan: Plan, of_server: Mapping[C, Verdict]) -> Verdict:
+    """What the model cannot do without: its store; and where it is served, its server."""
+    if not store.holds or plan.server is None or plan.server.wish.serving is None:
+        return store
+    server = of_server[C.SERVER_AVAILABLE]
+    return store if server.holds else server
+
+
+def _trained(
+    world: World, plan: Plan, previous: MonitoredModelStatus, explainer: Verdict | None
+) -> dict[str, object]:
     """What is trained, as last heard of: a store that starts speaks of nothing."""
     report = world.heard
     if report is None or not report.enrichments:
         return {"enrichments": previous.enrichments}
-    return {"enrichments": summaries_of(world, _has_settings(world.model.metadata, plan, report))}
+    confirmed = _has_settings(world.model.metadata, plan, report)
+    return {"enrichments": summaries_of(world, confirmed, explainer)}
 
 
 def _has_settings(meta: ObjectMeta, plan: Plan, report: StatusReport) -> bool:
@@ -131,6 +148,11 @@ def _with_standing(live: Manifest, standing: Standing, now: datetime) -> Monitor
 
 def _data_verdicts(world: World, now: datetime) -> dict[C, Verdict]:
     report, spec = world.heard, world.model.spec
+    if report is not None and not spec.attributes:
+        raw = unknown(
+            Reason.NO_ATTRIBUTES, "The model has no attributes yet: predictions are kept as they are"
+        )
+        return dict.fromkeys(_DATA, raw)
     if report is not None:
         return {
             C.DATA_FLOWING: data.data_flowing(report, spec, now),
@@ -180,9 +202,13 @@ def _pending(world: World, plan: Plan, troubles: Sequence[ReconcileError], store
 def _stalled(world: World, troubles: Sequence[ReconcileError], store: Verdict) -> Verdict | None:
     """What a person has to mend."""
     found = hindrance(troubles)
-    if found is None and not store.holds and gave_up(world.deployment):
+    if found is None and not store.holds and (_given_up(world) or store.reason in HOPELESS):
         return yes(store.reason, store.message)
     return found
+
+
+def _given_up(world: World) -> bool:
+    return gave_up(world.deployment) or gave_up(world.server)
 
 
 def _phase(world: World) -> str:

@@ -72,7 +72,7 @@ def _pod(plan: Blueprint, server: ServerBlueprint, grace: int) -> Manifest:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": grace,
         "securityContext": podtemplate.pod_security(),
-        "containers": [_sidecar(plan, server, grace, (env, mounts)), _model_server(plan, server, env)],
+        "containers": [_sidecar(plan, server, grace, (env, mounts)), _model_server(plan, server, grace, env)],
         "volumes": [*_volumes(plan), *volumes],
     }
 
@@ -118,7 +118,7 @@ def _sidecar(
     }
 
 
-def _model_server(plan: Blueprint, server: ServerBlueprint, env: list[Manifest]) -> Manifest:
+def _model_server(plan: Blueprint, server: ServerBlueprint, grace: int, env: list[Manifest]) -> Manifest:
     threads = str(threads_of(server.wish))
     # Else a numeric library starts a thread for each processor of the node, and they wait for each other.
     limits = [{"name": f"{library}_NUM_THREADS", "value": threads} for library in ("OMP", "OPENBLAS", "MKL")]
@@ -128,7 +128,7 @@ def _model_server(plan: Blueprint, server: ServerBlueprint, env: list[Manifest])
         "image": server.runtime.image,
         "imagePullPolicy": plan.install.pull_policy,
         "command": ["python", "-m", "modelwarden_server"],
-        "args": ["model-server", f"--shared={_SHARED}", f"--run={_RUN}"],
+        "args": ["model-server", f"--run={_RUN}", f"--grace-seconds={grace - _LINGER_SECONDS - 5}"],
         "env": [*env, *(entry for entry in limits if entry["name"] not in own)],
         "resources": model_server_resources(server.wish),
         "securityContext": podtemplate.container_security(),
