@@ -1,7 +1,8 @@
-"""The feed of a store, put together from its tables. Must not decide anything."""
+"""The feed of a cell, put together from its tables. Must not decide anything."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import pyarrow as pa
@@ -19,7 +20,6 @@ from modelwarden_server.explanations.table import EXPLANATIONS, queue_schema
 from modelwarden_server.explanations.tasks import TaskBoard
 from modelwarden_server.schema.compiled import ID
 from modelwarden_server.store.delta import AppendTable
-from modelwarden_server.store.store import Store
 from modelwarden_server.store.upkeep import KeepRules
 
 _TEXT: Final = 256
@@ -46,6 +46,14 @@ class Surroundings:
     bounds: Bounds = field(default_factory=Bounds)
 
 
+@dataclass(frozen=True)
+class Places:
+    """The table of inferences, and where the folder of another table is."""
+
+    inferences: AppendTable
+    folder: Callable[[str], Path]
+
+
 def space_of(identity: CellIdentity) -> ImportanceSpace:
     """What is counted of a model's explanations."""
     bits = REGRESSION_BITS if identity.output_type is OutputType.REGRESSION else BITS
@@ -53,18 +61,17 @@ def space_of(identity: CellIdentity) -> ImportanceSpace:
 
 
 def open_feed(
-    store: Store, identity: CellIdentity, choice: Choice, around: Surroundings
+    places: Places, identity: CellIdentity, choice: Choice, around: Surroundings
 ) -> tuple[Feed, TableCounts]:
-    """The feed of a store, not started, and the counts of its explanations. Raises TableDamagedError,
-    ValueError.
+    """The feed of a table of inferences, not started, and the counts of its explanations. Raises
+    TableDamagedError, ValueError.
     """
     inputs = inputs_of(identity)
-    source = store.tables.inferences
+    source, folder = places.inferences, places.folder
     fields = [source.schema.field(name) for name in inputs]
-    folders = store.folders
-    queue = AppendTable.open(folders.table("explanation_queue"), queue_schema(fields), frozenset({ID}))
-    table = AppendTable.open(folders.table("explanations"), EXPLANATIONS, frozenset({ID}))
-    counts = TableCounts(folders.table("explanation_counts"), table, space_of(identity), identity.is_batch)
+    queue = AppendTable.open(folder("explanation_queue"), queue_schema(fields), frozenset({ID}))
+    table = AppendTable.open(folder("explanations"), EXPLANATIONS, frozenset({ID}))
+    counts = TableCounts(folder("explanation_counts"), table, space_of(identity), identity.is_batch)
     scorer = RowScorer(
         source,
         queue,

@@ -21,7 +21,7 @@ from modelwarden_server.explanations.doors import ExplanationDoors
 from modelwarden_server.explanations.feed import Bounds, Feed
 from modelwarden_server.explanations.lookup import Lookup
 from modelwarden_server.explanations.names import inputs_of, outputs_of
-from modelwarden_server.explanations.opening import Choice, Surroundings, open_feed, space_of
+from modelwarden_server.explanations.opening import Choice, Places, Surroundings, open_feed, space_of
 from modelwarden_server.explanations.reference import Background, ReferenceRanks
 from modelwarden_server.explanations.report import Progress, Server, enrichment_report, explanation_report
 from modelwarden_server.explanations.series import ExplanationCollector, Told
@@ -85,8 +85,9 @@ class ExplanationRoom:
             hurry=store.maintenance.wake,
             bounds=self._bounds,
         )
+        places = Places(store.tables.inferences, store.folders.table)
         choice = Choice(self._streams, lambda: self._settings.score_percent)
-        feed, counts = open_feed(store, self._cell.identity, choice, around)
+        feed, counts = open_feed(places, self._cell.identity, choice, around)
         feed.forgot = self._forgot
         self._windows.counts = counts
         store.on_forget.append(feed.queue.forget)
