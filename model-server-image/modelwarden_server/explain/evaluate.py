@@ -54,11 +54,12 @@ def thresholds(model: TreeEnsemble) -> npt.NDArray[np.floating]:
     """The thresholds in the same precision, rounded to the side on which each comparison stays as it is."""
     if not model.single:
         return model.threshold
-    with np.errstate(over="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         near = model.threshold.astype(np.float32)
     wide = near.astype(np.float64)
     wrong = wide < model.threshold if model.strict else wide > model.threshold
-    return np.where(wrong, np.nextafter(near, np.float32(np.inf if model.strict else -np.inf)), near)
+    with np.errstate(under="ignore", over="ignore"):
+        return np.where(wrong, np.nextafter(near, np.float32(np.inf if model.strict else -np.inf)), near)
 
 
 def goes_left(

@@ -20,6 +20,8 @@ from modelwarden_server.explain.players import Encode, differ
 
 TOLERATED: Final = 1e-6
 """The greatest difference of arrays and predict: of probabilities, and of values relative to the greatest."""
+TOLERATED_OF_SINGLE: Final = 1e-5
+"""The same where predict answers in single precision, and so has summed up in it (xgboost)."""
 LEAST_ROWS: Final = 8
 _MOST_ROWS: Final = 64
 _ROWS_IN_ALL: Final = 20_000
@@ -44,6 +46,7 @@ class Verified:
     """The greatest that was seen."""
     scale: float
     """1 of probabilities, else the greatest value that predict gave."""
+    tolerated: float
     rows: int
     """On how many rows, mixed ones included."""
 
@@ -51,7 +54,7 @@ class Verified:
         """(n,): how far the arrays are from what predict said (n, k), as a share of what is tolerated."""
         told = linked(self.model.link, raw(self.model, encoded))[:, self.outputs]
         apart = np.abs(told - said) / np.maximum(self.scale, np.abs(said) if self.scale != 1 else 1.0)
-        return np.asarray(apart.max(axis=1) / TOLERATED)
+        return np.asarray(apart.max(axis=1) / self.tolerated)
 
 
 class _NoError(Exception):
@@ -81,9 +84,11 @@ class _Trial:
         encoded = self._encode(self._rows)
         said = self._predict(self._rows)
         scale = 1.0 if self._model.classifies else float(np.abs(said).max()) or 1.0
-        model, outputs = self._as_said(encoded, said, scale)
+        single = bool((said.astype(np.float32) == said).all())
+        tolerated = TOLERATED_OF_SINGLE if single else TOLERATED
+        model, outputs = self._as_said(encoded, said, scale * tolerated)
         model = replace(model, players=self._found_players(encoded))
-        first = Verified(model, outputs, 0.0, scale, 2 * len(self._rows))
+        first = Verified(model, outputs, 0.0, scale, tolerated, 2 * len(self._rows))
         mixed, mixture = self._mixed(encoded, model.players)
         reached = self._encode(mixed)
         if differ(reached, mixture).any():
@@ -93,10 +98,10 @@ class _Trial:
             float(first.disagreement(reached, self._predict(mixed)).max()),
         )
         if worst > 1:
-            raise _NoError(f"{self._what} differs from predict on mixed rows, by {worst * TOLERATED:.2g}")
-        return replace(first, difference=worst * TOLERATED)
+            raise _NoError(f"{self._what} differs from predict on mixed rows, by {worst * tolerated:.2g}")
+        return replace(first, difference=worst * tolerated)
 
-    def _as_said(self, encoded: Floats, said: Floats, scale: float) -> tuple[Exported, tuple[int, ...]]:
+    def _as_said(self, encoded: Floats, said: Floats, tolerated: float) -> tuple[Exported, tuple[int, ...]]:
         """The model with the link with which it gives what predict said, and which outputs these are."""
         least = np.inf
         links: tuple[Link, ...] = ("identity",)
@@ -106,9 +111,9 @@ class _Trial:
             told = linked(link, raw(self._model, encoded))
             if not np.isfinite(told).all():
                 raise _NoError(f"{self._what} gets values for which it has no answer")
-            apart = np.abs(told[:, :, None] - said[:, None, :]).max(axis=0) / scale
+            apart = np.abs(told[:, :, None] - said[:, None, :]).max(axis=0)
             least = min(least, float(apart.min(axis=0).max()))
-            if least <= TOLERATED:
+            if least <= tolerated:
                 return replace(self._model, link=link), tuple(apart.argmin(axis=0).tolist())
         raise _NoError(f"{self._what} gives something else than predict, by {least:.2g}")
 
