@@ -27,12 +27,15 @@ from modelwarden_server.enrichments.hotspots import Hotspots
 from modelwarden_server.enrichments.kind import TrainedKind
 from modelwarden_server.enrichments.loss import LossKind
 from modelwarden_server.enrichments.room import EnrichmentRoom
+from modelwarden_server.explanations.report import Server
+from modelwarden_server.explanations.room import ExplanationRoom, Pods
 from modelwarden_server.httpserver import Address
 from modelwarden_server.provision.room import ProvisionRoom
 from modelwarden_server.query.performance.fair_room import FairnessRoom, Given
 from modelwarden_server.query.performance.room import Neighbours, PerformanceRoom
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import serve
+from modelwarden_server.serving.room import PredictionRoom
 from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
 
 
@@ -47,12 +50,14 @@ class Rooms:
     answers: AnswerRoom
     enrichments: EnrichmentRoom
     provision: ProvisionRoom
+    predictions: PredictionRoom
+    explanations: ExplanationRoom
 
     @property
     def busy(self) -> int:
         """Requests being worked on."""
-        rooms = (self.admission, self.files, self.references, self.answers, self.enrichments, self.provision)
-        return sum(room.busy for room in rooms)
+        rooms = (self.admission, self.files, self.references, self.answers, self.enrichments)
+        return sum(room.busy for room in (*rooms, self.provision, self.predictions, self.explanations))
 
 
 def furnish(cell: Cell) -> Rooms:
@@ -87,8 +92,27 @@ def furnish(cell: Cell) -> Rooms:
     fairness = FairnessRoom(cell, Given(answers.door, performance.sums, batches.closed))
     cell.rooms += [anomaly, loss, bias, HotspotRoom(cell, hotspots, batches.closed), performance, fairness]
     provision = ProvisionRoom(cell, references)
-    cell.rooms += [enrichments, provision]
-    return Rooms(admission, inferences, files, references, answers, enrichments, provision)
+    explanations = explained(cell, provision)
+    answers.questions.explanations = explanations.files
+    enrichments.more = lambda: (explanations.enrichment(),)
+    provision.explanations = explanations.report
+    predictions = PredictionRoom(cell, inferences)
+    provision.predictions = lambda: predictions.kept
+    cell.rooms += [enrichments, provision, predictions, explanations]
+    servers = (provision, predictions, explanations)
+    return Rooms(admission, inferences, files, references, answers, enrichments, *servers)
+
+
+def explained(cell: Cell, provision: ProvisionRoom) -> ExplanationRoom:
+    """The room of explanations, told of the model's server by the room that provides for it."""
+
+    def server() -> Server:
+        try:
+            return Server(provision.plan(), provision.pods())
+        except (Refusal, OSError):  # the cell is recovering, or its disk fails, which others tell
+            return Server()
+
+    return ExplanationRoom(cell, Pods(server, lambda sha256: provision.stock().files.path(sha256)))
 
 
 def store_app(cell: Cell) -> ASGIApp:
