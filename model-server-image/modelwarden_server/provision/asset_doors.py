@@ -237,6 +237,6 @@ def _sentence(todo: Sequence[Mapping[str, Any]], kept: Sequence[AssetSlot]) -> s
     files = f"{', '.join(NAMES[slot] for slot in kept)} kept; but " if kept else ""
     objects = "\n---\n".join(as_yaml(each) for each in todo)
     return (
-        f"{files}a cell does not change its enrichments: declare it instead, with kubectl apply -f - and"
-        f"\n{objects}\n"
+        f"{files}a cell does not change its enrichments: apply an Enrichment instead, with"
+        f" kubectl apply -f - and\n{objects}\n"
     )
