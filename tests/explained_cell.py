@@ -25,6 +25,7 @@ import httpx
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 from sklearn.ensemble import GradientBoostingClassifier
 from store_process import KEY, REPO, StoreProcess, free_port, wait_for
 
@@ -35,6 +36,7 @@ from modelwarden.resources.cell import (
     ExplainabilitySettings,
     ServerSettings,
 )
+from modelwarden_server.explain.background import Background, summarised
 
 INPUTS = ("x0", "x1", "x2", "x3", "x4")
 ATTRIBUTES = [
@@ -220,9 +222,9 @@ class ExplainedCell:
         files = {"user_project.zip": ("user_project.zip", archive, "application/zip")}
         return self.http.patch(f"{self.model}/enrichments/explainability", files=files)
 
-    def send(self, x: np.ndarray, first: int = 0) -> list[str]:
+    def send(self, x: np.ndarray, first: int = 0, name: str = "id-") -> list[str]:
         """Send rows as inferences; their ids."""
-        ids = [f"id-{first + i}" for i in range(len(x))]
+        ids = [f"{name}{first + i}" for i in range(len(x))]
         predicted = boosted().predict_proba(x)[:, 1]
         body = [
             {
@@ -257,11 +259,45 @@ class ExplainedCell:
         """Wait until the pod's code is no longer in that state."""
         wait_for(lambda: self.pod().get("state") not in (None, state), seconds, every=0.05)
 
+    def told(self) -> Any:
+        """What the store says of explanations."""
+        server = self.store.status().server
+        return None if server is None else server.explanations
+
+    def explained(self) -> pa.Table:
+        """The table of explanations as it lies on the disk."""
+        return DeltaTable(self.store.data_folder / "tables" / "explanations").to_pyarrow_table()
+
+    def until_explained(self, many: int, seconds: float = 60.0) -> None:
+        """Wait until so many rows have an explanation."""
+        wait_for(lambda: (t := self.told()) is not None and t.explained >= many, seconds, every=0.1)
+
+    def what_if(self, x: np.ndarray) -> httpx.Response:
+        """Ask why for a row that is nowhere."""
+        given = [
+            {"attribute_name": name, "attribute_value": float(value)}
+            for name, value in zip(INPUTS, x, strict=True)
+        ]
+        return self.http.post(f"{self.model}/what_if", json={"model_pipeline_input": given})
+
     def explanation(self, one: str) -> httpx.Response:
         return self.http.get(f"{self.store.inferences_path}/{one}/explanation")
 
     def plan(self) -> dict[str, Any]:
         return self.http.get("/internal/v1/server").raise_for_status().json()
+
+    @contextlib.contextmanager
+    def at_the_pod(self) -> Iterator[None]:
+        """What is sent in the block goes to the pod instead of the store."""
+        store = self._http
+        with httpx.Client(base_url=self.url, headers={"Authorization": KEY}, timeout=60) as self._http:
+            yield
+        self._http = store
+
+    def summary(self) -> Background:
+        """What rows are explained against."""
+        x, content_hash = self.background()
+        return summarised(x, boosted().predict_proba(x)[:, 1], content_hash)
 
     def background(self) -> tuple[np.ndarray, str]:
         """The reference's sample that the pod explains against, and its hash."""
@@ -288,26 +324,24 @@ def explained_cell(folder: Path, **explainability: Any) -> Iterator[ExplainedCel
 
 
 def shapley(x: np.ndarray, background: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Shapley values of the probability for one row, over all coalitions: the definition itself."""
-    inputs = len(x)
-
-    def worth(coalition: tuple[int, ...]) -> float:
+    """Shapley values for one row by their definition, over all coalitions: of the margin against each
+    background row, carried over to the probability for that row, then their mean."""
+    inputs, model = len(x), boosted()
+    sizes = range(inputs + 1)
+    worth = {}
+    for coalition in itertools.chain(*(itertools.combinations(range(inputs), size) for size in sizes)):
         mixed = background.copy()
         mixed[:, list(coalition)] = x[list(coalition)]
-        return float(weights @ boosted().predict_proba(mixed)[:, 1])
-
-    known = {c: worth(c) for size in range(inputs + 1) for c in itertools.combinations(range(inputs), size)}
-    values = np.zeros(inputs)
-    for one in range(inputs):
-        for coalition, value in known.items():
-            if one not in coalition:
-                weight = (
-                    math.factorial(len(coalition))
-                    * math.factorial(inputs - len(coalition) - 1)
-                    / math.factorial(inputs)
-                )
-                values[one] += weight * (known[tuple(sorted((*coalition, one)))] - value)
-    return values
+        worth[coalition] = model.decision_function(mixed)
+    values = np.zeros((inputs, len(background)))
+    for one, (coalition, margin) in itertools.product(range(inputs), worth.items()):
+        if one not in coalition:
+            size = len(coalition)
+            share = math.factorial(size) * math.factorial(inputs - size - 1) / math.factorial(inputs)
+            values[one] += share * (worth[tuple(sorted((*coalition, one)))] - margin)
+    everyone, nobody = worth[tuple(range(inputs))], worth[()]
+    chance = 1 / (1 + np.exp(-everyone)) - 1 / (1 + np.exp(-nobody))
+    return (values * (chance / (everyone - nobody))) @ weights
 
 
 __all__ = ["KEY", "ExplainedCell", "explained_cell", "project", "rows", "shapley"]

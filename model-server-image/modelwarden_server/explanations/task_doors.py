@@ -1,6 +1,7 @@
 """The doors of those who explain: `/internal/v1/explanations/tasks`. Rows out, answers in, Arrow both ways.
 
-    POST …/tasks?holder=     200 rows, the piece's number in X-Modelwarden-Task; 204 and Retry-After: none now
+    POST …/tasks?holder=     200 rows, the piece's number in X-Modelwarden-Task; 204 and Retry-After: none;
+                             with fresh=true whoever had this name before is gone
     PUT  …/tasks/{n}         200 taken; 409 late, nobody waits for it; 400 not in the agreed form
     PUT  …/tasks/{n}/failure {"message", "again"}: 200; 409 late
 
@@ -61,7 +62,10 @@ class TaskDoors:
         holder = request.query_params.get("holder", "")
         if not 1 <= len(holder) <= 253:
             raise Refusal(400, "holder: name the pod, with 1 to 253 characters")
-        task = self.board().lease(holder)
+        board = self.board()
+        if request.query_params.get("fresh") == "true":
+            board.lost(holder)
+        task = board.lease(holder)
         if task is None:
             return Response(status_code=204, headers={"Retry-After": str(_IDLE_SECONDS)})
         meta = {SECONDS: str(LEASE_SECONDS * _MARGIN).encode()}

@@ -130,6 +130,13 @@ class TaskBoard:
             self.wake()
         return found
 
+    def lost(self, holder: str) -> None:
+        """What this holder was at is lost to him: he is a new process of the same name."""
+        with self._lock:
+            for task in list(self._tasks.values()):
+                if task.holder == holder and task.answer is None:
+                    self._failed(task, NO_ANSWER)
+
     def open(self, number: int) -> Task | None:
         """A piece that an answer may be given to; None: it has one, or there is no such piece any more."""
         with self._lock:

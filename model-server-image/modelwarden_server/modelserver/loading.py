@@ -93,6 +93,8 @@ class Slot:
     def state(self) -> ChildStatus:
         """How it is, engines included where the code is there to explain."""
         status = self.child.status
+        if status.state == "Loading" and not status.message:
+            return replace(status, message="the user's code is being loaded")
         if self.code.plan.role != "explain" or status.state != "Ready":
             return status
         with self._lock:

@@ -30,7 +30,7 @@ class Pauses:
     idle: float = 1.0
     idle_most: float = 5.0
     first: float = 0.5
-    most: float = 30.0
+    most: float = 10.0
     explain: float = 110.0
     """Longest that the model server may take for a piece."""
 
@@ -48,7 +48,7 @@ class _CannotNowError(Exception):
 
 
 class _CannotError(Exception):
-    """The piece was too much for the user's code: not done, too slow, or it ended. Not to be tried for ever."""
+    """The piece was too much for the user's code: not done, too slow, or it ended. Not tried for ever."""
 
 
 @dataclass
@@ -59,6 +59,7 @@ class Consumer:
     pauses: Pauses = Pauses()
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     _failures: int = 0
+    _fresh: bool = True
 
     @property
     def busy(self) -> int:
@@ -82,6 +83,7 @@ class Consumer:
         """Take one piece if there is room for it; seconds to wait before the next."""
         explain = self.pod.plan.explain if self.pod.plan is not None else None
         if explain is None or not explain.streaming or not self.pod.explains():
+            self._failures = 0
             return self.pauses.idle
         if self._failures:
             pause = self._after_failure(count=False)
@@ -101,10 +103,14 @@ class Consumer:
 
     async def _take(self) -> tuple[Work | None, float]:
         try:
-            answer = await self.pod.store.post(TASKS, params={"holder": self.pod.name})
+            # What a process of this name was at before, it has lost.
+            params = {"holder": self.pod.name} | ({"fresh": "true"} if self._fresh else {})
+            answer = await self.pod.store.post(TASKS, params=params)
         except httpx.HTTPError as error:
             log.debug("no work: %s", type(error).__name__)
             return None, self._after_failure()
+        if answer.is_success:
+            self._fresh = False
         if answer.status_code == 200 and TASK in answer.headers:
             return Work(answer.headers[TASK], answer.content), 0.0
         if answer.status_code != 204:

@@ -60,10 +60,13 @@ class Pod:
         return any(report.role == role and report.state == "Ready" for report in said)
 
     def explains(self) -> bool:
-        """Whether rows can be explained now."""
-        said = self.running.codes if self.running is not None else ()
-        plan = self.plan.explain if self.plan is not None else None
-        return plan is not None and any(
-            report.role == plan.code and report.state == "Ready" and (report.path or report.why)
-            for report in said
+        """Whether rows can be explained now, by the code of the plan: what the one before says would be of
+        another model."""
+        explain = self.plan.explain if self.plan is not None else None
+        if self.plan is None or explain is None or self.running is None:
+            return False
+        wanted = {code.code_hash for code in self.plan.codes if code.role == explain.code}
+        return any(
+            report.code_hash in wanted and report.state == "Ready" and (report.path or report.why)
+            for report in self.running.codes
         )
