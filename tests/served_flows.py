@@ -1,0 +1,162 @@
+"""A whole cell that predicts, on loopback: store, ingest sidecar and model server, each a process."""
+
+import contextlib
+import importlib.util
+import io
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import census_like
+import flow_files
+import httpx
+from explained_cell import ServerProcess
+from store_process import KEY, StoreProcess, free_port, wait_for
+
+from modelwarden.resources.cell import CellIdentity, CellSettings, ServerSettings, ServingSettings
+
+NUMBERS = [
+    *(census_like.attribute(name, "FLOAT", "PIPELINE_INPUT", position=i) for i, name in enumerate("abc")),
+    census_like.ATTRIBUTES[-2],
+    census_like.ATTRIBUTES[-1],
+]
+MONITORED = census_like.identity(NUMBERS)
+BARE = MONITORED.model_copy(update={"attributes": (), "input_type": None, "output_type": None})
+
+
+def zipped(folder: Path) -> bytes:
+    """All files of a folder as a zip."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.write(path, path.relative_to(folder))
+    return made.getvalue()
+
+
+def image_bundle(folder: Path) -> bytes:
+    """The documented image example as it is uploaded."""
+    folder.mkdir()
+    (folder / "functions.py").write_text(flow_files.IMAGE_FUNCTIONS)
+    spec = importlib.util.spec_from_file_location("functions", folder / "functions.py")
+    assert spec is not None
+    assert spec.loader is not None
+    functions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(functions)
+    import sys
+
+    sys.modules["functions"] = functions  # the model is pickled by the name that it has in the child
+    try:
+        flow_files.image_model(folder, functions)
+    finally:
+        del sys.modules["functions"]
+    return zipped(folder)
+
+
+def classifier_bundle(folder: Path, functions: str = "") -> bytes:
+    """A classifier of three numbers, and functions beside it."""
+    folder.mkdir(exist_ok=True)
+    flow_files.save(folder, "model.pkl", flow_files.classifier())
+    (folder / "functions.py").write_text(functions)
+    return zipped(folder)
+
+
+class ServedCell:
+    """The three processes, a client of the store and one of the pod."""
+
+    def __init__(self, folder: Path, identity: CellIdentity, **stage: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port, self.folder = free_port(), folder
+        self.store = StoreProcess(folder, identity, self.settings(**stage), commit_seconds=0.1)
+        run = folder / "run"
+        run.mkdir(exist_ok=True)
+        cell = {
+            "--identity": folder / "identity.json",
+            "--settings": folder / "settings.json",
+            "--key-file": folder / "key",
+            "--store": self.store.url,
+            "--pod": "pod-a",
+            "--shared": folder / "shared",
+            "--run": run,
+            "--host": "127.0.0.1",
+            "--port": self.port,
+            "--grace-seconds": 10,
+        }
+        self.sidecar = ServerProcess("ingest", folder, cell)
+        own = {
+            "--run": run,
+            "--shared": folder / "shared",
+            "--work": folder / "work",
+            "--child-memory": 1 << 30,
+        }
+        self.model_server = ServerProcess("model-server", folder, own)
+        self.model = f"/api/v3/models/{identity.model_id}"
+        self.path = f"/v1/{identity.namespace}/{identity.name}/predict"
+        headers = {"Authorization": KEY}
+        self.pod = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60)
+
+    def settings(self, webhooks: bool = False, **stage: Any) -> CellSettings:
+        """Settings of a model that is served by one stage."""
+        given = {"modelType": "SKLEARN_CLASSIFIER", "file": "model.pkl"} | stage
+        serving = ServingSettings.model_validate({"flow": [given], "webhooks": webhooks})
+        server = ServerSettings(url=f"http://127.0.0.1:{self.port}", assets={"serve-files": "upload"})
+        return census_like.settings(attributes=NUMBERS).model_copy(
+            update={"serving": serving, "server": server}
+        )
+
+    def start(self) -> "ServedCell":
+        self.store.start()
+        self.http = self.store.client()
+        self.sidecar.start()
+        self.model_server.start()
+        return self
+
+    def stop(self) -> None:
+        for process in (self.sidecar, self.model_server):
+            if process.process is not None and process.process.poll() is None:
+                process.kill()
+        if self.store.process is not None and self.store.process.poll() is None:
+            self.store.kill()
+        self.http.close()
+        self.pod.close()
+
+    def upload(self, bundle: bytes) -> None:
+        answer = self.http.put(f"{self.model}/serving/files", content=bundle)
+        assert answer.status_code == 200, answer.text
+
+    def code(self) -> dict[str, Any]:
+        """What the store knows of the flow in the pod."""
+        server = self.store.status().server
+        if server is None or not server.pods or not server.pods[0].codes:
+            return {}
+        return server.pods[0].codes[0].model_dump()
+
+    def until(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
+        """Wait until the flow is in that state."""
+        return wait_for(
+            lambda: self.code() if self.code().get("state") == state else None, seconds, every=0.1
+        )
+
+    def kept(self, **query: str) -> list[dict[str, Any]]:
+        """Predictions that the store has, the newest first."""
+        return self.http.get(f"{self.model}/predictions", params=query).raise_for_status().json()["data"]
+
+
+@contextlib.contextmanager
+def served_flow(
+    folder: Path, bundle: bytes, identity: CellIdentity = MONITORED, **stage: Any
+) -> Iterator[ServedCell]:
+    """A cell whose flow is loaded; it does not outlive the block."""
+    cell = ServedCell(folder, identity, **stage)
+    try:
+        cell.start()
+        cell.upload(bundle)
+        yield cell
+    except BaseException:
+        for process in (cell.sidecar, cell.model_server):
+            with contextlib.suppress(OSError):
+                print(process.command, process.output()[-3000:])
+        raise
+    finally:
+        cell.stop()
