@@ -53,7 +53,7 @@ def settled(report: Any = None, *, pods: tuple[Any, ...] = (), **model: Any) -> 
         child = copy.deepcopy(intent)
         child["metadata"] |= {"uid": f"uid of {intent['kind']}", "generation": 1}
         if child["kind"] == "Deployment":
-            replicas = child["spec"]["replicas"]
+            replicas = child["spec"].get("replicas", 1)
             child["status"] = {
                 "observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
             }  # fmt: skip
