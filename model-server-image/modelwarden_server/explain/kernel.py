@@ -5,7 +5,6 @@ Must not look into the model, and must not ask it for more rows at a time than a
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -20,7 +19,9 @@ from modelwarden_server.explain.missing import Bits, differing, missing
 from modelwarden_server.explain.projection import (
     NOISES,
     Estimate,
+    Fit,
     Observed,
+    adjusted,
     fitted,
     linear_map,
     relevance,
@@ -30,14 +31,14 @@ from modelwarden_server.explain.tiles import TILE, coalition_values, predicted
 
 LEAST_SAMPLES: Final = 16
 MOST_SAMPLES: Final = 4096
-"""Coalitions of a row at most, whatever is asked for: a fit's time grows with their cube."""
+"""Coalitions of a row at most, whatever is asked for."""
 _ALWAYS = 30
 """Coalitions that are asked for all, whatever the budget."""
 _FEWEST_PAIRS = 64
 _KEPT = 4
 """Numbers of players whose coalitions are kept in memory."""
-_MANY_PAIRS = 512
-"""Fits to more than these take their turn: several threads must not hold such matrices at a time."""
+_MOST_FITTED = 512
+"""Pairs that triples are fitted to, which takes time with their cube; further ones correct that fit."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,6 @@ class _Kernel:
     budget: Budget
     _kept: dict[tuple[int, int], _Stages] = field(default_factory=dict)
     _keeping: threading.Lock = field(default_factory=threading.Lock)
-    _fitting: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
     def _expected(self) -> Floats:
@@ -167,15 +167,20 @@ class _Kernel:
         """The estimate of the first stage that is good enough or the last, and how many pairs it took."""
         stages = self._stages(len(order), most // 2)
         halves = np.empty((0, len(total)))
-        noise: float | None = None
+        fit: Fit | None = None
+        noise = NOISES[0]
         for end, weights, (to_values, spread) in zip(stages.ends, stages.weights, stages.maps, strict=True):
             masks = stages.pairs.halves[len(halves) : end]
             both = self._asked(row, order, np.concatenate([masks, ~masks]))
             halves = np.concatenate([halves, (both[: len(masks)] - both[len(masks) :]) / 2])
-            seen = Observed(halves, total)
-            first = relevance(to_values @ halves + np.outer(spread, total))
-            with self._fitting if end > _MANY_PAIRS else nullcontext():
-                noise, estimate = _likeliest(stages.signs[:end], weights, seen, first, noise)
+            learnt = min(end, _MOST_FITTED)
+            seen, signs = Observed(halves[:learnt], total), stages.signs[:learnt]
+            if fit is None:
+                first = relevance(to_values @ halves + np.outer(spread, total))
+                noise, fit = _likeliest(signs, weights[:learnt], seen, first)
+            elif len(fit.left_out) < learnt:
+                fit = fitted(signs, weights[:learnt], seen, relevance(fit.estimate.values), noise)
+            estimate = fit.estimate if learnt == end else adjusted(fit, stages.signs[:end], to_values, halves)
             if self._enough(estimate):
                 break
         return estimate, end
@@ -210,12 +215,9 @@ def _ends(first: int, last: int) -> Iterator[int]:
     yield last
 
 
-def _likeliest(
-    signs: Floats, weights: Floats, seen: Observed, first: Floats, noise: float | None
-) -> tuple[float, Estimate]:
-    """The fit with the likeliest noise, or with `noise`, from a first word on which players matter. Fitted
-    twice: the better values of the first fit say better which players matter."""
-    noises = NOISES if noise is None else (noise,)
-    found = [(at, fitted(signs, weights, seen, first, at)) for at in noises]
-    best, estimate = max(found, key=lambda one: one[1].likelihood)
-    return best, fitted(signs, weights, seen, relevance(estimate.values), best)
+def _likeliest(signs: Floats, weights: Floats, seen: Observed, first: Floats) -> tuple[float, Fit]:
+    """The likeliest noise, and a fit with it. From a first word on which players matter; the values of a
+    first fit say it better."""
+    found = [(noise, fitted(signs, weights, seen, first, noise)) for noise in NOISES]
+    best, fit = max(found, key=lambda one: one[1].likelihood)
+    return best, fitted(signs, weights, seen, relevance(fit.estimate.values), best)

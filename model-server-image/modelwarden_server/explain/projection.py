@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.linalg import cho_solve, lapack
+from scipy.linalg import lapack
 
 from modelwarden_server.explain.explanation import Floats
 
@@ -30,11 +30,32 @@ _FLAT = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """SHAP values (players, k), their standard errors (players, k), and how likely the fit is."""
+    """SHAP values (players, k), and their standard errors (players, k)."""
 
     values: Floats
     errors: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What was fitted to some pairs: the estimate, and what it says of other pairs."""
+
+    estimate: Estimate
     likelihood: float
+    left_out: Floats
+    """(m, k): by how much the half difference of each pair differs from what the others say of it."""
+    matters: Floats
+    whole: Floats
+    """(m + 1, players): signs of the pairs, and of the full coalition."""
+    slopes: Floats
+    """(players, k)"""
+    pulls: Floats
+    """(m + 1, k)"""
+
+    def predicted(self, signs: Floats) -> Floats:
+        """(n, k): half differences of other pairs (n, players)."""
+        size = _kernel(self.whole[-1:], self.whole[-1:], self.matters)
+        return np.asarray(signs @ self.slopes + _kernel(signs, self.whole, self.matters) / size @ self.pulls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +88,17 @@ def relevance(values: Floats) -> Floats:
     return np.asarray(size / mean if mean > 0 else np.ones_like(size)) + _LEAST_RELEVANCE
 
 
-def fitted(signs: Floats, weights: Floats, seen: Observed, matters: Floats, noise: float) -> Estimate:
-    """The estimate from pairs (m, players) with `weights` (m,), for players that matter as (players,) says.
+def fitted(signs: Floats, weights: Floats, seen: Observed, matters: Floats, noise: float) -> Fit:
+    """The fit to pairs (m, players) with `weights` (m,), for players that matter as (players,) says. Time
+    grows with m cubed.
 
     Raises numpy.linalg.LinAlgError for a noise with which the pairs cannot be told apart.
     """
     m, players = signs.shape
     whole = np.vstack([signs, np.ones(players)])
     values = np.vstack([seen.halves, seen.total / 2])
-    kernel, to_values = _triples(whole, matters)
+    size = _kernel(whole[-1:], whole[-1:], matters)
+    kernel = _kernel(whole, whole, matters) / size
     kernel[np.diag_indices(m + 1)] += np.append(noise * weights.mean() / weights, _EXACT)
     inverse, log_determinant = _inverted(kernel)
     on_signs = inverse @ whole
@@ -83,31 +106,42 @@ def fitted(signs: Floats, weights: Floats, seen: Observed, matters: Floats, nois
     gram[np.diag_indices(players)] += _FLAT * float(np.trace(gram)) / players
     linear = np.linalg.solve(gram, on_signs.T)
     residual = inverse - on_signs @ linear
-    to_values = 2 * linear + to_values @ residual
+    to_values = 2 * linear + (_triples_to_values(whole, matters) / size) @ residual
     phi = to_values @ values
     phi += (seen.total - phi.sum(axis=0)) / players  # rounding: the sum is exact by construction
-    left = residual @ values
+    pulls = residual @ values
     apart = np.diag(residual)[:, None]
-    alone = np.divide(left, apart, out=np.zeros_like(left), where=apart > _EXACT)[:m]
-    errors = np.sqrt((to_values[:, :m] ** 2) @ (alone**2))
+    left_out = np.divide(pulls, apart, out=np.zeros_like(pulls), where=apart > _EXACT)[:m]
+    errors = np.sqrt((to_values[:, :m] ** 2) @ (left_out**2))
     free = max(m + 1 - players, 1)
-    spread = np.maximum((values * left).sum(axis=0), np.finfo(float).tiny)
+    spread = np.maximum((values * pulls).sum(axis=0), np.finfo(float).tiny)
     on_gram = float(np.linalg.slogdet(gram)[1])
     likelihood = -0.5 * (len(spread) * (log_determinant + on_gram) + free * float(np.log(spread).sum()))
-    return Estimate(phi, errors, likelihood)
+    return Fit(Estimate(phi, errors), likelihood, left_out, matters, whole, linear @ values, pulls)
 
 
-def _triples(signs: Floats, matters: Floats) -> tuple[Floats, Floats]:
-    """(m, m) the covariance of values by products of three signs, of mean variance 1, and (players, m) their
-    covariance with SHAP values. Newton: e3 = (p1^3 - 3 p1 p2 + 2 p3) / 6, p_r = sum_i (l_i z_i z_i')^r."""
-    first, second = (signs * matters) @ signs.T, float((matters**2).sum())
-    third = (signs * matters**3) @ signs.T
-    kernel = (first**3 - 3 * second * first + 2 * third) / 6
-    size = float(np.diag(kernel).mean())
+def adjusted(fit: Fit, signs: Floats, to_values: Floats, halves: Floats) -> Estimate:
+    """The estimate from more pairs (m, players), of which the fit had the first: its values, and Kernel
+    SHAP's (by `to_values` (players, m), see linear_map) of what the fit leaves over. Time grows with m."""
+    known = len(fit.left_out)
+    over = np.concatenate([fit.left_out, halves[known:] - fit.predicted(signs[known:])])
+    return Estimate(fit.estimate.values + to_values @ over, np.sqrt((to_values**2) @ (over**2)))
+
+
+def _kernel(signs: Floats, others: Floats, matters: Floats) -> Floats:
+    """(m, n) the covariance of values by products of three signs, the same of all with themselves. Newton:
+    e3 = (p1^3 - 3 p1 p2 + 2 p3) / 6, p_r = sum_i (l_i z_i z_i')^r."""
+    first, second = (signs * matters) @ others.T, float((matters**2).sum())
+    third = (signs * matters**3) @ others.T
+    return np.asarray((first * (first**2 - 3 * second) + 2 * third) / 6)
+
+
+def _triples_to_values(signs: Floats, matters: Floats) -> Floats:
+    """(players, m): the covariance of those values with SHAP values."""
     own = signs * matters
     others = own.sum(axis=1, keepdims=True) - own
-    pairs = (others**2 - (second - matters**2)) / 2
-    return kernel / size, (own * pairs).T * (2 / 3 / size)
+    pairs = (others**2 - (float((matters**2).sum()) - matters**2)) / 2
+    return np.asarray((own * pairs).T * (2 / 3))
 
 
 def _inverted(matrix: Floats) -> tuple[Floats, float]:
@@ -115,5 +149,8 @@ def _inverted(matrix: Floats) -> tuple[Floats, float]:
     factor, failed = lapack.dpotrf(matrix, lower=1, clean=1)
     if failed:
         raise np.linalg.LinAlgError("the covariance of the pairs is not positive definite")
-    inverse = cho_solve((factor, True), np.eye(len(matrix)), check_finite=False)
+    lower, _ = lapack.dpotri(factor, lower=1)
+    inverse = np.tril(lower, -1)
+    inverse = inverse + inverse.T
+    inverse[np.diag_indices(len(matrix))] = np.diag(lower)
     return np.asarray(inverse), 2 * float(np.log(np.diag(factor)).sum())
