@@ -29,6 +29,7 @@ _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _PLACE = {"x86_64": 0, "aarch64": 1}
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
+_CLONE = (56, 220)
 
 
 # Never allowed: EPERM, which libraries take for "not here".
@@ -51,7 +52,8 @@ _FORBIDDEN: dict[str, Numbers] = {
     "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
     "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429),
     "fsopen": (430, 430), "fsconfig": (431, 431), "fsmount": (432, 432), "fspick": (433, 433),
-    "mount_setattr": (442, 442), "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
+    "mount_setattr": (442, 442), "open_tree_attr": (467, 467),
+    "open_by_handle_at": (304, 265), "name_to_handle_at": (303, 264),
     # the kernel itself
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "keyctl": (250, 219),
     "add_key": (248, 217), "request_key": (249, 218), "init_module": (175, 105), "finit_module": (313, 273),
@@ -119,6 +121,13 @@ def supported() -> bool:
     return os.uname().machine in _AUDIT
 
 
+def number_of(name: str, machine: str) -> int:
+    """A call's number; -1: it has none there. Raises KeyError for calls that are not in these tables."""
+    single = {call: numbers for call, numbers, _, _ in (*_ONLY_WITH, *_BUT_WITH)}
+    tables = {**_FORBIDDEN, **_MISSING, **_QUIET, **_UNSUPPORTED, **single, "clone": _CLONE}
+    return tables[name][_PLACE[machine]]
+
+
 def program(machine: str, pid: int) -> bytes:
     """The BPF program for a child with this process id. Raises KeyError for a machine without tables."""
     place = _PLACE[machine]
@@ -134,7 +143,7 @@ def program(machine: str, pid: int) -> bytes:
     for table, code in tables:
         for numbers in table.values():
             lines += _when(numbers[place], [(_RETURN, 0, 0, _ERRNO | code)])
-    lines += _when((56, 220)[place], _threads_only())
+    lines += _when(_CLONE[place], _threads_only())
     for _, numbers, argument, values in _ONLY_WITH:
         lines += _when(numbers[place], _only(argument, [pid if v == "pid" else int(str(v)) for v in values]))
     for _, numbers, argument, values in _BUT_WITH:

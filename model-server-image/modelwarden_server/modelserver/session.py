@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from modelwarden_server.modelserver.spec import Buffer, ChildSpec
-from modelwarden_server.modelserver.wire import read_message, write_message
+from modelwarden_server.modelserver.wire import WireError, read_message, write_message
 
 _OWN: Final = Path(__file__).resolve().parents[2]
 _BOOT: Final = (
@@ -132,7 +132,7 @@ class Session:
         self._write({"call": self._calls, "name": name, "header": dict(header)}, buffers, deadline)
         answer, given = self.read(deadline)
         if answer.get("call") != self._calls:
-            raise EOFError("the answer is to another call")
+            raise WireError("the answer is to another call")
         return answer, given
 
     def read(self, deadline: float) -> tuple[dict[str, Any], list[Buffer]]:

@@ -84,6 +84,12 @@ class Child:
         """How it is now."""
         return self._status
 
+    @property
+    def pid(self) -> int | None:
+        """The process's id while there is one."""
+        session = self._session
+        return None if session is None else session.pid
+
     def call(
         self,
         name: str,
@@ -176,11 +182,11 @@ class Child:
         except (EOFError, OSError, WireError) as error:
             if isinstance(error, WireError) and session.untouched:
                 raise
-            # Who watches it knows better why.
-            with self._condition:
-                self._condition.wait_for(lambda: self._session is not session, _VERDICT_SECONDS / 2)
-                if session.doom is None:
-                    session.doom = f"{name} gave no proper answer: {error}"
+            if isinstance(error, WireError):
+                session.doom = session.doom or f"{name} gave no proper answer: {error}"
+            with self._condition:  # who watches it knows better why it ended
+                self._condition.wait_for(lambda: self._session is not session, _VERDICT_SECONDS)
+                session.doom = session.doom or f"{name} gave no answer: {error}"
             raise ChildDiedError(f"the user's code ended while it ran: {session.doom}") from None
 
     def _supervise(self) -> None:

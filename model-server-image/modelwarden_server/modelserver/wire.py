@@ -181,8 +181,10 @@ class _Reader:
         content = self._bytes(count * np.dtype(dtype).itemsize)
         if dtype == "|b1":
             # A byte that is neither 0 nor 1 would be a boolean of no defined behaviour.
-            return (np.frombuffer(content, dtype=np.uint8) != 0).reshape(shape)
-        return np.frombuffer(content, dtype=dtype).reshape(shape)
+            booleans: Array = np.frombuffer(content, dtype=np.uint8) != 0
+            return booleans.reshape(shape)
+        numbers: Array = np.frombuffer(content, dtype=dtype)
+        return numbers.reshape(shape)
 
     def _objects(self, columns: list[Any], shape: tuple[int, ...]) -> Array:
         width = shape[1] if len(shape) == 2 else 1
