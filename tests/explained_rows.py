@@ -44,6 +44,15 @@ def explained_row(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def sent(row: dict[str, Any], identifier: str) -> dict[str, Any]:
+    """A row as clients send it."""
+    return {
+        "partner_inference_id": identifier,
+        "inference_timestamp": "2026-03-01T12:00:00Z",
+        "inference_data": {name: row[name] for name in ("age", "income", "town", "remark", "p")},
+    }
+
+
 def stream(rows: Sequence[dict[str, Any]], **more: Any) -> bytes:
     """Rows of an answer as Arrow; `more` replaces what the metadata says."""
     told: dict[str, Any] = {"inputs": NAMES.inputs, "outputs": NAMES.outputs} | more

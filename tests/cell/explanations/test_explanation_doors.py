@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from explained_rows import CODE, TOWNS, explained_row, stream
+from explained_rows import CODE, TOWNS, explained_row, sent, stream
 from query_rooms import IDENTITY, people, until
 from scripted_explainer import Holder, ScriptedExplainer
 from served_cell import INFERENCES, Served, served
@@ -49,14 +49,6 @@ class Explained:
 
 
 ROWS = people(60, seed=7).to_pylist()
-
-
-def sent(row: dict, identifier: str) -> dict:
-    return {
-        "partner_inference_id": identifier,
-        "inference_timestamp": "2026-03-01T12:00:00Z",
-        "inference_data": {name: row[name] for name in ("age", "income", "town", "remark", "p")},
-    }
 
 
 @pytest.fixture(scope="module")

@@ -1,14 +1,21 @@
 """Which stored rows are explained, each once, whatever happens to those who explain them."""
 
+import threading
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from explained_rows import NAMES, ExplainedRows, answer_to, expected_values, explained_row, stream
+from explained_rows import NAMES, ExplainedRows, answer_to, expected_values, explained_row, sent, stream
+from query_rooms import people
+from served_cell import INFERENCES, served
 
+from modelwarden.resources.cell import ExplainabilitySettings
+from modelwarden_server.apps import furnish
+from modelwarden_server.cell import Cell
 from modelwarden_server.explanations.answer import BAD_ROW, AnswerError, read_answer
 from modelwarden_server.explanations.feed import Bounds
+from modelwarden_server.explanations.room import ExplanationRoom
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, NO_ANSWER, REST_SECONDS
 from modelwarden_server.store.delta import AppendTable, Replacement
 
@@ -321,3 +328,34 @@ def test_answers_are_only_of_the_rows_asked_for(rows: ExplainedRows) -> None:
     for bad in (content, b"no arrow", stream([], inputs=["age"]), stream([], outputs=["nobody"])):
         with pytest.raises(AnswerError):
             read_answer(bad, task.rows, NAMES, 1 << 20)
+
+
+def test_rows_are_taken_in_while_explanations_are_stuck(tmp_path: Path) -> None:
+    stuck, begun = threading.Event(), threading.Event()
+
+    def furnished(cell: Cell) -> object:
+        explainability = ExplainabilitySettings(enabled=True)
+        now = cell.settings.current
+        enrichments = now.enrichments.model_copy(update={"explainability": explainability})
+        cell.settings.current = now.model_copy(update={"enrichments": enrichments})
+        return furnish(cell)
+
+    def hang(*_: object) -> None:
+        begun.set()
+        assert stuck.wait(60)
+
+    with served(tmp_path, furnished) as store:
+        room = next(room for room in store.cell.rooms if isinstance(room, ExplanationRoom))
+        assert room._feed is not None
+        room._feed.board.add = hang  # type: ignore[method-assign]
+        try:
+            for part in range(5):
+                body = [sent(row, f"{part}-{n}") for n, row in enumerate(people(20, seed=part).to_pylist())]
+                answer = store.http.post(INFERENCES, json=body)
+                assert answer.json()["counts"]["success"] == 20, answer.text
+            assert begun.wait(20)
+            assert store.cell.store.writer.flush(20)
+            assert store.cell.store.tables.inferences.rows == 100
+            assert store.http.post(f"{INFERENCES}/query", json={"select": [{"function": "count"}]}).json()
+        finally:
+            stuck.set()
