@@ -11,14 +11,24 @@ import pytest
 import yaml
 from chart_install import CHART, helm, kubectl, rendered
 from kubernetes_schemas import write_schemas
-from model_worlds import INSTALL, PLACE, world
+from model_worlds import INSTALL, PLACE
 from operator_process import ROOT
+from server_worlds import SEED, SERVING, asked, explained
 
 from modelwarden.reconcile.jobs import Workplace, job_of
+from modelwarden.reconcile.monitoredmodel.build.provision import (
+    AssetOrder,
+    EnvironmentOrder,
+    asset_plan,
+    environment_plan,
+)
 from modelwarden.reconcile.monitoredmodel.build.training import TrainingOrder, training_plan
 from modelwarden.reconcile.monitoredmodel.decide import decide
+from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.referencedataset.build import profile_plan
+from modelwarden.resources.packages import PackageIndex
 from modelwarden.resources.pod import PodSpec
+from modelwarden.resources.sources import Source
 from modelwarden.settings import OperatorSettings
 from testbed.apiserver import ApiServer
 from testbed.binaries import kubeconform
@@ -59,6 +69,10 @@ def test_the_chart_lints_strictly_with_every_set_of_values() -> None:
         ('watchNamespaces=["Not_A_Name"]', "watchNamespaces"),
         ('image.server.digest="md5:0"', "digest"),
         ('podDefaults={"hostNetwork":true}', "hostNetwork"),
+        ('image.server.pythonVersion="3"', "pythonVersion"),
+        ('runtimes=[{"pythonVersion":3.1,"image":"x"}]', "pythonVersion"),
+        ('packageIndex={"url":"ftp://index"}', "url"),
+        ('packageIndex={"password":"x"}', "password"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_by_name(value: str, named: str) -> None:
@@ -98,7 +112,9 @@ def test_the_objects_of_a_cell_hold_no_unknown_field(schemas: str, tmp_path: Pat
         "labels": {"team": "x"},
     }
     place = replace(PLACE, pod=PodSpec.model_validate(pod))
-    _conform([*decide(world(pod=pod), INSTALL).intents, *_jobs(place)], schemas, tmp_path)
+    intents = decide(_served(pod=pod), INSTALL).intents
+    assert {"HorizontalPodAutoscaler", "NetworkPolicy"} <= {intent["kind"] for intent in intents}
+    _conform([*intents, *_jobs(place)], schemas, tmp_path)
 
 
 @pytest.mark.parametrize("values", CI, ids=lambda path: path.stem)
@@ -107,7 +123,8 @@ def test_the_operator_s_pod_is_admitted_under_the_restricted_policy(api: ApiServ
 
 
 def test_the_pods_of_a_cell_are_admitted_under_the_restricted_policy(api: ApiServer) -> None:
-    intents = [i for i in decide(world(), INSTALL).intents if i["kind"] == "Deployment"]
+    intents = [i for i in decide(_served(), INSTALL).intents if i["kind"] == "Deployment"]
+    assert [intent["metadata"]["name"] for intent in intents] == ["census", "census-server"]
     _admitted(api, [*intents, *_jobs(PLACE)])
 
 
@@ -193,8 +210,22 @@ def test_rendering_twice_gives_the_same() -> None:
     assert rendered("mw") == rendered("mw")
 
 
+def _served(**spec: Any) -> World:
+    """A model with everything: explained, served, with webhooks."""
+    web = {"http": {"url": "https://files.example:8443/p.zip", "sha256": "0" * 64}}
+    hardware = {"hardware": "AMPERE_A100", "allowWebhooks": True}
+    return asked(explained(**SEED, project=web), serving=SERVING | hardware, **spec)
+
+
 def _jobs(place: Workplace) -> list[dict[str, Any]]:
     """A Job of each purpose that a model's object is not needed for."""
+    common: Any = {"place": place, "model_uid": "m", "input_hash": "ab" * 32}
+    common["resources"] = INSTALL.training_resources
+    bucket = {"objectStore": {"uri": "s3://b/p", "credentialsSecretRef": {"name": "s"}}}
+    asset = AssetOrder(**common, slot="serve-files", source=Source.model_validate(bucket))
+    login = {"name": "login"}
+    index = {"url": "https://i.example", "caBundleRef": {"name": "ca"}, "credentialsSecretRef": login}
+    packages = EnvironmentOrder(**common, index=PackageIndex.model_validate(index))
     order = TrainingOrder(
         place=place,
         model_uid="m",
@@ -202,7 +233,9 @@ def _jobs(place: Workplace) -> list[dict[str, Any]]:
         input_hash="ab" * 32,
         resources=INSTALL.training_resources,
     )
-    return [job_of(profile_plan(place, "train", "d", "ab" * 32)), job_of(training_plan(order))]
+    plans = [profile_plan(place, "train", "d", "ab" * 32), training_plan(order)]
+    plans += [asset_plan(asset), environment_plan(packages)]
+    return [job_of(plan) for plan in plans]
 
 
 def _rendered(values: Path) -> list[dict[str, Any]]:
