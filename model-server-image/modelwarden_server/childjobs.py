@@ -23,6 +23,7 @@ NAMES = {
     "loss": "expected error",
     "bias": "bias mitigation",
     "hotspots": "hotspots",
+    "explainability": "explanations",
 }
 
 

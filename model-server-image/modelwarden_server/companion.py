@@ -1,5 +1,5 @@
 """What an operator does for a cell, done for a cell on a laptop: datasets declared, files sent, Jobs run,
-trainings too.
+trainings and what its server is given too.
 
 A client of the cell's own doors, nothing more: whatever works here works on a cluster. Must not touch the
 cell's files.
@@ -16,7 +16,9 @@ from modelwarden.resources.enrichment import Enrichment
 from modelwarden.resources.enrichment_settings import counting
 from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport, StatusReport
+from modelwarden.resources.server_settings import ServerWish
 from modelwarden_server.childjobs import ChildJobs, Trainings
+from modelwarden_server.localprovision import Provisions, Sources
 
 PURPOSE = "profile"
 POLL_SECONDS = 0.5
@@ -28,7 +30,8 @@ Tell = Callable[[str], None]
 class Companion:
     """Attends to one cell until it is cancelled. `tell` is given a sentence at each change.
 
-    `enrichments` are only told about: their settings come with the cell's.
+    `enrichments` are only told about: their settings come with the cell's. `wish` is what is asked of the
+    server now, and `sources` where its files are.
     """
 
     url: str
@@ -38,12 +41,15 @@ class Companion:
     files: Sequence[Path]
     tell: Tell
     enrichments: tuple[Enrichment, ...] = ()
+    wish: Callable[[], ServerWish | None] = lambda: None
+    sources: Sources = field(default_factory=lambda: Sources(Path()))
     _jobs: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._children = ChildJobs(self.url, self.key)
         self._trainings = Trainings(self._children, self.tell)
+        self._provisions = Provisions(self._children, self.sources, self.tell)
 
     async def attend(self) -> None:
         """Declare, upload, close, profile, and tell; for ever."""
@@ -115,12 +121,10 @@ class Companion:
     def _tell_of_enrichments(self) -> None:
         chosen = counting(self.enrichments)
         for enrichment in self.enrichments:
-            name, kind = enrichment.metadata.name, enrichment.spec.type
-            counted = chosen[kind]
+            counted = chosen[enrichment.spec.type]
             if counted is not enrichment:
+                name = enrichment.metadata.name
                 self.tell(f"enrichment {name} does nothing: {counted.metadata.name} is of the same type")
-            elif kind == "Explainability":
-                self.tell(f"enrichment {name} does nothing: there are no explanations here yet")
 
     def _look(self, report: StatusReport) -> None:
         for entry in report.reference:
@@ -131,6 +135,7 @@ class Companion:
                 tail = f": {entry.message}" if entry.message else ""
                 self._once(entry.name, f"reference {entry.name}: {entry.state}, {entry.records} rows{tail}")
         self._trainings.look(report.enrichments)
+        self._provisions.look(report.server, self.wish())
         if report.settings_error:
             self._once("settings", f"the change was not taken: {report.settings_error}")
         if report.reason:

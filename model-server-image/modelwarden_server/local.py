@@ -20,7 +20,9 @@ from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
 from modelwarden_server.companion import Companion
 from modelwarden_server.httpserver import Address
-from modelwarden_server.localfiles import FolderError, LocalModel, read_folder
+from modelwarden_server.localfiles import FolderError, LocalModel, read_folder, yaml_files
+from modelwarden_server.localprovision import Sources, lay_down
+from modelwarden_server.localserver import LocalPod, LocalServer
 from modelwarden_server.logs import log_as_json
 from modelwarden_server.schema.compiled import UnsupportedAttributeError
 from modelwarden_server.serve import serve
@@ -36,6 +38,7 @@ class _Options:
     model: str | None
     data: Path | None
     address: Address
+    server_port: int
     files: tuple[Path, ...]
 
 
@@ -63,6 +66,9 @@ def _options(arguments: Sequence[str]) -> _Options:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on (default 8080)")
     parser.add_argument(
+        "--server-port", type=int, help="port of predictions and explanations (default: --port + 1)"
+    )
+    parser.add_argument(
         "--reference",
         type=Path,
         action="append",
@@ -77,7 +83,8 @@ def _options(arguments: Sequence[str]) -> _Options:
     if not given.folder.is_dir():
         parser.error(f"{given.folder} is not a folder")
     address = Address(given.host, given.port)
-    return _Options(given.folder, given.model, given.data, address, tuple(given.reference))
+    server_port = given.server_port or given.port + 1
+    return _Options(given.folder, given.model, given.data, address, server_port, tuple(given.reference))
 
 
 async def _run(local: LocalModel, options: _Options, console: Console) -> int:
@@ -87,27 +94,37 @@ async def _run(local: LocalModel, options: _Options, console: Console) -> int:
     with log_file.open("a", encoding="utf-8") as stream:
         log_as_json("info", stream)
         key = _key(data / "key")
-        settings = SettingsHolder(local.settings(), key)
-        cell = Cell(local.identity(), settings, data / "volume", Pace(seconds=0.5))
         url = f"http://{options.address.host}:{options.address.port}"
+        pod = LocalPod(data / "server", data / "key", url, options.address.host, options.server_port)
+        settings = SettingsHolder(local.settings(pod.url), key)
+        cell = Cell(local.identity(), settings, data / "volume", Pace(seconds=0.5))
         _greet(console, cell, url, data)
+
+        def tell(sentence: str) -> None:
+            console.print(f"  {sentence}")
+
+        folder = _Folder(local, Sources(data / "configmaps"), pod, LocalServer(pod, tell))
         companion = Companion(
             url,
             key,
             cell.identity.model_id,
             local.datasets,
             options.files,
-            lambda sentence: console.print(f"  {sentence}"),
+            tell,
             local.enrichments,
+            lambda: folder.local.server(),
+            folder.sources,
         )
         inferences = furnish(cell)
+        await folder.take(local, settings)
         tasks = [
             asyncio.create_task(companion.attend()),
-            asyncio.create_task(_follow(local, options, settings)),
+            asyncio.create_task(_follow(folder, options, settings)),
         ]
         try:
             return await serve(cell, store_app(cell), options.address, lambda: inferences.busy, GRACE_SECONDS)
         finally:
+            await folder.server.close()
             for task in tasks:
                 task.cancel()
             for ended in await asyncio.gather(*tasks, return_exceptions=True):
@@ -115,28 +132,48 @@ async def _run(local: LocalModel, options: _Options, console: Console) -> int:
                     console.print(f"[red]modelwarden:[/] {type(ended).__name__}: {ended}; see {log_file}")
 
 
-async def _follow(local: LocalModel, options: _Options, settings: SettingsHolder) -> None:
+@dataclass
+class _Folder:
+    """The folder as it was read last, and what follows from it beside the cell."""
+
+    local: LocalModel
+    sources: Sources
+    pod: LocalPod
+    server: LocalServer
+
+    async def take(self, local: LocalModel, settings: SettingsHolder) -> None:
+        """Lay down what the server's processes read, and start or end them."""
+        self.local = local
+        lay_down(local.config_maps, self.sources.config_maps)
+        self.pod.write(local.identity(), settings.current)
+        await self.server.want(local.server() is not None)
+
+
+async def _follow(folder: _Folder, options: _Options, settings: SettingsHolder) -> None:
     """Take over settings when the YAML changes; what cannot change is told in the status."""
-    identity, seen = local.identity(), _stamps(local.files)
+    identity, seen = folder.local.identity(), _stamps(options.folder)
     generation = settings.current.generation
     while True:
         await asyncio.sleep(POLL_SECONDS)
-        if (now := _stamps(local.files)) == seen:
+        if (now := _stamps(options.folder)) == seen:
             continue
         seen = now
         try:
-            changed = read_folder(options.folder, local.name)
+            changed = read_folder(options.folder, folder.local.name)
             if changed.identity() != identity:
                 raise FolderError("attributes, storage and log of a model cannot change: make a new model")
             generation += 1
-            settings.current = changed.settings().model_copy(update={"generation": generation})
+            told = changed.settings(folder.pod.url)
+            settings.current = told.model_copy(update={"generation": generation})
             settings.error = None
+            await folder.take(changed, settings)
         except FolderError as error:
             settings.error = str(error)
 
 
-def _stamps(files: Sequence[Path]) -> list[tuple[int, int]]:
-    return [(s.st_mtime_ns, s.st_size) for f in files if f.exists() for s in (f.stat(),)]
+def _stamps(folder: Path) -> list[tuple[str, int, int]]:
+    found = yaml_files(folder)
+    return [(f.name, s.st_mtime_ns, s.st_size) for f in found if f.exists() for s in (f.stat(),)]
 
 
 def _key(path: Path) -> str:
