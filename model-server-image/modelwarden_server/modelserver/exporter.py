@@ -7,6 +7,7 @@ side, asks predict. Must not know what is done with the arrays. How each kind is
 
 from __future__ import annotations
 
+import types
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,9 @@ class Exporter:
         undo: list[Callable[[], None]] = []
         try:
             for estimator, calls in zip(found, seen):  # noqa: B905
+                depth = [0]
                 for name in _ASKED:
-                    undo.extend(_intercept(estimator, name, calls))
+                    undo.extend(_intercept(estimator, name, calls, depth))
             self._predict(np.array(rows))
         finally:
             for back in reversed(undo):
@@ -96,6 +98,7 @@ def exported(estimator: Any) -> Exported:
 def estimators(modules: list[Any]) -> Iterator[Any]:
     """The last estimators found in the modules' globals: in containers, in objects of the project's own, at
     the end of pipelines and searches. Each once."""
+    own = {getattr(module, "__name__", "") for module in modules}
     waiting = [
         (value, 0) for module in modules for name, value in list(vars(module).items()) if name[:2] != "__"
     ]
@@ -111,7 +114,7 @@ def estimators(modules: list[Any]) -> Iterator[Any]:
         elif readable(value):
             yield value
         elif depth < _DEEPEST:
-            waiting.extend((part, depth + 1) for part in _parts(value, {id(m) for m in modules}, modules))
+            waiting.extend((part, depth + 1) for part in _parts(value, own))
 
 
 def readable(value: Any) -> bool:
@@ -129,19 +132,20 @@ def _final(value: Any) -> Any:
     return value
 
 
-def _parts(value: Any, modules: Any, known_modules: list[Any]) -> list[Any]:  # noqa: ARG001
+def _parts(value: Any, own: set[str]) -> list[Any]:
+    """What a value holds: containers, objects of the project's own classes (a wrapper with the model in it),
+    functions with a closure, methods."""
     if isinstance(value, dict):
         return list(value.values())[:1000]
     if isinstance(value, _CONTAINERS):
         return list(value)[:1000]
-    # Objects of the project's own classes: a wrapper with the model in it. Closures: predict made by a
-    # function.
-    own = {getattr(module, "__name__", "") for module in known_modules}
     parts: list[Any] = []
     if type(value).__module__ in own:
         parts.extend(getattr(value, "__dict__", {}).values())
+    if isinstance(value, types.MethodType):
+        parts.append(value.__self__)
     cells = getattr(value, "__closure__", None)
-    if cells:
+    if isinstance(cells, tuple):
         parts.extend(cell.cell_contents for cell in cells if _filled(cell))
     return parts
 
@@ -153,7 +157,9 @@ def _filled(cell: Any) -> bool:
         return False
 
 
-def _intercept(estimator: Any, name: str, calls: list[tuple[str, Any]]) -> Iterator[Callable[[], None]]:
+def _intercept(
+    estimator: Any, name: str, calls: list[tuple[str, Any]], depth: list[int]
+) -> Iterator[Callable[[], None]]:
     """Put a listener before one method of one object, if it can be put there; gives how it is taken away."""
     own = getattr(estimator, "__dict__", None)
     try:
@@ -162,7 +168,6 @@ def _intercept(estimator: Any, name: str, calls: list[tuple[str, Any]]) -> Itera
         return
     if own is None or name in own or not callable(method):
         return
-    depth = [0]
 
     def listener(*arguments: Any, **named: Any) -> Any:
         # predict asks predict_proba itself, in many estimators: only what comes from outside counts.

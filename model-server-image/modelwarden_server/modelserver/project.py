@@ -42,8 +42,9 @@ class Project:
         predict: Any = getattr(self._module, function or "predict", None)
         if not callable(predict):
             raise ProjectError(f"{module} has no function {function or 'predict'}(x)")
-        self._predict = predict
-        self._exporter = Exporter(self._modules, self._predict)
+        self._predict = _late(predict)
+        self._texts_by_rows: bool | None = None
+        self._exporter = Exporter(self._modules, self._asked)
 
     def handler(self) -> dict[str, Any]:
         """The functions that can be called from outside."""
@@ -64,7 +65,7 @@ class Project:
 
     def predict(self, header: dict[str, Any], buffers: list[Any]) -> Answer:  # noqa: ARG002
         """predict(x) as an array."""
-        return {}, [array_of(self._predict(buffers[0]))]
+        return {}, [array_of(self._asked(buffers[0]))]
 
     def encode(self, header: dict[str, Any], buffers: list[Any]) -> Answer:  # noqa: ARG002
         """The matrix that reaches the estimator while predict(x) runs."""
@@ -81,6 +82,23 @@ class Project:
             file.write(buffers[0])
             file.flush()
             return {}, [array_of(own(file.name) if callable(own) else _pillow(file.name))]
+
+    def _asked(self, rows: Any) -> Any:
+        """predict(x). A single column of texts is what the contract has; vectorisers want a list of texts:
+        the column is tried first, and whichever way worked is kept."""
+        texts = rows.dtype == object and rows.ndim == 2 and rows.shape[1] == 1
+        if not texts or not all(isinstance(value, str) for value in rows[:, 0]):
+            return self._predict(rows)
+        if self._texts_by_rows is None:
+            try:
+                answer = self._predict(rows)
+            except (AttributeError, TypeError, ValueError, IndexError):
+                answer = self._predict(rows[:, 0])
+                self._texts_by_rows = False
+            else:
+                self._texts_by_rows = True
+            return answer
+        return self._predict(rows if self._texts_by_rows else rows[:, 0])
 
     def _modules(self) -> list[Any]:
         """The project's own modules, the one with predict first."""
@@ -110,6 +128,15 @@ def array_of(answer: Any) -> Any:
         except (TypeError, ValueError):
             return array
     raise ProjectError(f"it returned an array of type {array.dtype}: numbers were expected")
+
+
+def _late(predict: Any) -> Any:
+    """`predict = model.predict_proba` was bound when the module was imported; asked for anew at each call,
+    the exporter can listen at the model."""
+    owner, name = getattr(predict, "__self__", None), getattr(predict, "__name__", "")
+    if owner is None or not callable(getattr(owner, name, None)):
+        return predict
+    return lambda rows: getattr(owner, name)(rows)
 
 
 def _imported(module: str, folder: str) -> Any:
