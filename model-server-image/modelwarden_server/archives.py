@@ -46,6 +46,8 @@ class ArchiveLimits:
     entries: int = 20_000
 
 
+FILES_LIMITS: Final = ArchiveLimits(packed_bytes=3 << 30, unpacked_bytes=6 << 30, entries=50_000)
+"""Of a served model's files: weights may be large."""
 ENVIRONMENT_LIMITS: Final = ArchiveLimits(packed_bytes=8 << 30, unpacked_bytes=20 << 30, entries=400_000)
 
 

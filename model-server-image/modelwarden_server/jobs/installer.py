@@ -7,6 +7,7 @@ builds is code of strangers, which is why this runs in a pod of its own. Must no
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -61,6 +62,7 @@ _OPTIONS: Final = (
     "--no-warn-script-location",
     "--progress-bar=off",
 )
+_BUNDLE: Final = "MODELWARDEN_CA_BUNDLE"
 _KEPT_LINES: Final = 20
 _KEPT_CHARACTERS: Final = 2500
 _LINE: Final = 2000
@@ -151,7 +153,20 @@ class Installer:
 
     def _environment(self, work: Path) -> dict[str, str]:
         own = {"HOME": str(work), "TMPDIR": str(work / "tmp"), "PYTHONDONTWRITEBYTECODE": "1"}
-        return {name: value for name, value in self.environ.items() if name in _PASSED} | own
+        passed = {name: value for name, value in self.environ.items() if name in _PASSED}
+        extra = self.environ.get(_BUNDLE)
+        if extra is not None and "PIP_CERT" not in passed:
+            # What the pod trusts, it trusts beside the public ones; pip would take the file instead of them.
+            passed["PIP_CERT"] = str(_joined(Path(extra), work / "trusted.pem"))
+        return passed | own
+
+
+def _joined(extra: Path, target: Path) -> Path:
+    """A file with the machine's own certificates and those of `extra`."""
+    public = ssl.get_default_verify_paths().cafile
+    known = Path(public).read_bytes() if public is not None else b""
+    target.write_bytes(known + b"\n" + extra.read_bytes())
+    return target
 
 
 def _kill(group: int) -> None:

@@ -7,11 +7,17 @@ from typing import BinaryIO, Final
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden.resources.server import AssetSlot
-from modelwarden_server.archives import ArchiveError, ArchiveLimits, check_zip, module_files, read_zipped
+from modelwarden_server.archives import (
+    FILES_LIMITS,
+    ArchiveError,
+    ArchiveLimits,
+    check_zip,
+    module_files,
+    read_zipped,
+)
 from modelwarden_server.provision.requirements import FILE, MOST_BYTES, decoded
 
 PROJECT_LIMITS: Final = ArchiveLimits()
-FILES_LIMITS: Final = ArchiveLimits(packed_bytes=4 << 30, unpacked_bytes=16 << 30, entries=100_000)
 LIMITS: Final[dict[AssetSlot, ArchiveLimits]] = {
     "explain-project": PROJECT_LIMITS,
     "serve-files": FILES_LIMITS,

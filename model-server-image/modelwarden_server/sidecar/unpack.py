@@ -17,6 +17,7 @@ import httpx
 from modelwarden.resources.server import CodePlan, ServerFile
 from modelwarden_server.archives import (
     ENVIRONMENT_LIMITS,
+    FILES_LIMITS,
     ArchiveLimits,
     module_files,
     unpack_tar,
@@ -42,7 +43,8 @@ class Place:
         if not files.is_dir():
             wanted = [] if plan.import_path is None else [module_files(plan.import_path)]
             archive = await self._archive(plan.files)
-            await asyncio.to_thread(_unzip, archive, files, wanted)
+            limits = FILES_LIMITS if plan.role == "serve" else ArchiveLimits()
+            await asyncio.to_thread(_unzip, archive, files, wanted, limits)
         folder = None
         if plan.environment is not None:
             folder = self.root / ENVIRONMENTS / plan.environment.sha256
@@ -76,9 +78,9 @@ class Place:
         return path
 
 
-def _unzip(archive: Path, folder: Path, wanted: list[tuple[str, str]]) -> None:
+def _unzip(archive: Path, folder: Path, wanted: list[tuple[str, str]], limits: ArchiveLimits) -> None:
     with archive.open("rb") as content:
-        unpack_zip(content, folder, ArchiveLimits(), wanted)
+        unpack_zip(content, folder, limits, wanted)
     archive.unlink(missing_ok=True)
 
 

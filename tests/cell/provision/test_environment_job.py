@@ -2,7 +2,6 @@
 loopback. The index is a folder of wheels made here: no test needs a network.
 """
 
-import base64
 import hashlib
 import io
 import json
@@ -16,6 +15,7 @@ import pytest
 from query_rooms import IDENTITY
 from served_cell import Served, served
 from store_process import KEY
+from tiny_wheels import wheel
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden.resources.keys import job_key
@@ -27,26 +27,6 @@ from modelwarden_server.jobs.installer import Installer, NotInstalledError
 
 MODEL = f"/api/v3/models/{IDENTITY.model_id}"
 PREDICT = "import ours\n\n\ndef predict(x):\n    return ours.score(x)\n"
-
-
-def wheel(folder: Path, name: str, version: str, source: str, *requires: str) -> None:
-    """A wheel of one module, as an index would give it."""
-    info = f"{name}-{version}.dist-info"
-    needs = "".join(f"Requires-Dist: {each}\n" for each in requires)
-    files = {
-        f"{name}.py": source,
-        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}",
-        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    record = "".join(f"{path},sha256={_digest(text)},{len(text)}\n" for path, text in files.items())
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in files.items():
-            archive.writestr(path, text)
-        archive.writestr(f"{info}/RECORD", f"{record}{info}/RECORD,,\n")
-
-
-def _digest(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
 
 
 @pytest.fixture(scope="module")
@@ -249,8 +229,8 @@ def test_one_module_in_a_config_map_is_a_project(cell: Served, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("files", "path", "word"),
     [
-        (("project/x.py",), "project", "no entrypoint.py at its root"),
-        (("project/deep/entrypoint.py",), "project", "must be at the root"),
+        (("empty/x.py",), "empty", "no entrypoint.py at its root"),
+        (("nested/deep/entrypoint.py",), "nested", "must be at the root"),
         ((), "elsewhere", "there is no elsewhere"),
     ],
 )
