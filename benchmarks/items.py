@@ -7,6 +7,7 @@ from benchmarks import (
     append,
     door,
     drift,
+    explain_exact,
     fairness,
     hotspots,
     labels,
@@ -29,6 +30,7 @@ ITEMS: tuple[Item, ...] = (
     fairness.ITEM,
     hotspots.ITEM,
     anomaly.ITEM,
+    explain_exact.ITEM,
     *memory.ITEMS,
 )
 
