@@ -196,16 +196,6 @@ def test_settings_that_the_store_has_not_read_are_pending_until_it_tells_their_h
     eventually(lambda: _reason(cluster, namespace, "Ready", "Trained"))
 
 
-def test_explanations_are_accepted_and_said_not_to_be_made_yet(
-    cluster: ClusterClient, namespace: str, store: StubCell
-) -> None:
-    cluster.create(enrichment(namespace, type="Explainability"))
-    eventually(lambda: _reason(cluster, namespace, "Stalled", "NotSupportedYet"))
-    cluster.patch(ENRICHMENT, namespace, "spots", {"spec": {"enabled": False}})
-    eventually(lambda: _reason(cluster, namespace, "Ready", "Disabled"))
-    assert _state(cluster, namespace) == "Disabled"
-
-
 def _told(cluster: ClusterClient, namespace: str) -> Any:
     config = cluster.get("ConfigMap", namespace, "census-settings")
     return json.loads(config["data"]["settings.json"])["enrichments"]

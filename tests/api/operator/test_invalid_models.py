@@ -79,23 +79,6 @@ def test_an_invalid_model_is_quiet_and_its_message_and_time_stay_the_same(
     assert after["status"] == before["status"]
 
 
-def test_a_spec_that_becomes_unsupported_leaves_the_running_children_as_they_are(
-    cluster: ClusterClient, namespace: str, answer: Any
-) -> None:
-    cluster.create(monitored_model(namespace))
-    answer(namespace)
-    eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready").get("status") == "True")
-    before = cluster.get("Deployment", namespace, "census")
-    flow = [{"modelType": "SKLEARN", "file": "model.pkl"}]
-    _serve(cluster, namespace, {"flow": flow, "files": {"upload": {}}})
-    eventually(lambda: _stalled(cluster, namespace, "NotSupportedYet"))
-    assert cluster.condition(MODEL, namespace, "census", "Ready")["status"] == "False"
-    assert cluster.condition(MODEL, namespace, "census", "StoreAvailable")["status"] == "True"
-    assert cluster.get("Deployment", namespace, "census")["metadata"]["uid"] == before["metadata"]["uid"]
-    _serve(cluster, namespace, None)
-    eventually(lambda: cluster.condition(MODEL, namespace, "census", "Ready")["status"] == "True")
-
-
 def test_a_broken_rollout_is_mended_although_it_never_became_healthy(
     cluster: ClusterClient, namespace: str
 ) -> None:
@@ -116,10 +99,6 @@ def test_a_value_that_only_the_api_server_can_judge_is_named_and_mended(
     cluster.patch(MODEL, namespace, "census", {"spec": {"store": None}})
     eventually(lambda: cluster.get("Deployment", namespace, "census"))
     eventually(lambda: cluster.condition(MODEL, namespace, "census", "Stalled")["status"] == "False")
-
-
-def _serve(cluster: ClusterClient, namespace: str, serving: dict[str, Any] | None) -> None:
-    cluster.patch(MODEL, namespace, "census", {"spec": {"serving": serving}})
 
 
 def _selector(cluster: ClusterClient, namespace: str) -> Any:

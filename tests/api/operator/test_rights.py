@@ -99,6 +99,12 @@ def _live(
         eventually(lambda: cluster.all_of("Pod", SHOP, "app.kubernetes.io/component=store"))
         cluster.patch(MODEL, SHOP, "census", {"spec": {"monitoring": {"driftThreshold": 0.5}}})
         eventually(lambda: "settings-hash" in str(cluster.all_of("Pod", SHOP)))
+        # A server with everything that belongs to it, which then nobody asks for.
+        cluster.create(enrichment(SHOP, "reasons", type="Explainability"))
+        eventually(lambda: cluster.get("HorizontalPodAutoscaler", SHOP, "census-server"))
+        cluster.patch("Enrichment", SHOP, "reasons", {"spec": {"enabled": False}})
+        kinds = ("Deployment", "Service", "HorizontalPodAutoscaler", "NetworkPolicy")
+        eventually(lambda: all(cluster.get(kind, SHOP, "census-server") is None for kind in kinds))
         # An identity that no pod reads any more, as an upgrade leaves one behind.
         _leave_an_old_identity(cluster)
         cluster.patch("Deployment", SHOP, "census", {"spec": {"replicas": 3}})

@@ -104,7 +104,7 @@ def explainer_ready(world: World, server: ServerBlueprint, environment: Verdict)
     entry = _entry(world)
     if entry is not None and entry.state == "Ready":
         return _explaining(told, entry)
-    hindered = _files(world, server, "explain") or _hinders(environment) or _pod_trouble(world, server)
+    hindered = _hindrance(world, server, "explain", environment)
     if hindered is not None:
         return hindered
     if entry is None:
@@ -136,7 +136,7 @@ def _serving(world: World, server: ServerBlueprint, told: ServerReport, environm
     failed = next((code for code in codes if code.state == "Failed"), None)
     if failed is not None:
         return Verdict("False", Reason.CODE_FAILED, _tail(failed.message), LONGEST)
-    hindered = _files(world, server, "serve") or _hinders(environment) or _pod_trouble(world, server)
+    hindered = _hindrance(world, server, "serve", environment)
     if hindered is not None:
         return hindered
     if told.waiting_for:
@@ -168,8 +168,12 @@ def _files(world: World, server: ServerBlueprint, role: Role) -> Verdict | None:
     return None
 
 
-def _hinders(environment: Verdict) -> Verdict | None:
-    return environment if environment.status == "False" else None
+def _hindrance(world: World, server: ServerBlueprint, role: Role, environment: Verdict) -> Verdict | None:
+    """What keeps user code of this role from running: first what a person has to mend."""
+    installing = environment if environment.status == "False" else None
+    found = [_files(world, server, role), installing, _pod_trouble(world, server)]
+    known = [verdict for verdict in found if verdict is not None]
+    return next((verdict for verdict in known if verdict.reason in HOPELESS), known[0] if known else None)
 
 
 def _pod_trouble(world: World, server: ServerBlueprint) -> Verdict | None:
