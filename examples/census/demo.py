@@ -24,13 +24,13 @@ import pandas as pd
 import yaml
 from rich.console import Console
 
-from examples.census import data, findings, picture, report, train
+from examples.census import bundle, data, findings, picture, report, train
 from examples.census.findings import Names
 from examples.census.installation import SYSTEM_NAMESPACE, fresh_namespace, install, remove, remove_left
 from examples.census.kubectl import KubectlError, NotInTimeError, diagnosis, kubectl_of
 from examples.census.next_steps import next_steps
 from examples.census.telling import Counts, Passage, Told, tell
-from examples.census.watched_model import HERE, MODEL, WatchedModel
+from examples.census.watched_model import HERE, MODEL, WHY, WatchedModel
 from modelwarden.client import Cell, ClientError
 from testbed import images
 from testbed.cache import cache_folder
@@ -136,7 +136,10 @@ def _terminated(_number: int, _frame: FrameType | None) -> NoReturn:
 
 def _play(cluster: Cluster, reporter: Reporter, story: train.Story, started: float, *, kept: bool) -> int:
     model = WatchedModel(cluster, NAMESPACE, reporter)
-    model.apply()
+    why = bundle.text(story.model)
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / WHY).write_text(why)
+    model.apply(why)
     url = cluster.reach(NAMESPACE, MODEL, CELL_PORT)
     with Cell(url, model.key(), model.model_id()) as cell:
         told = tell(model, cell, story, FOLDER)

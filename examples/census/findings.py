@@ -1,5 +1,6 @@
 """What the demo tells at its end of how the model does, each in a line that a person understands: who is
-unlike the people it knows, how right it is and was thought to be, whom it treats differently, where it fails.
+unlike the people it knows, how right it is and was thought to be, whom it treats differently, where it fails,
+what matters to it and why it said what it said of one person.
 
 What this module must not do: ask anybody anything, or compute a number; it is given the cell's answers.
 """
@@ -20,9 +21,25 @@ class Names:
     attributes: Mapping[str, str]
     codes: Mapping[str, Mapping[str, str]]
 
+    def attribute(self, name: str) -> str:
+        """AGEP is Age in years."""
+        return self.attributes.get(name, name)
+
     def group(self, attribute: str, code: str) -> str:
         """SEX 2 is Female."""
         return self.codes.get(attribute, {}).get(code, code)
+
+
+@dataclass(frozen=True)
+class Reasons:
+    """What was explained: what matters by month, and one person with the reasons for what was said."""
+
+    importance: Mapping[str, Answer]
+    """The first month, and the one with the strangest people."""
+    person: Answer
+    why: Answer
+    explained: int
+    """Rows that have an explanation."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,7 @@ class Findings:
     """A window a month, the first one first."""
     fairness: Sequence[Answer]
     hotspots: Answer
+    reasons: Reasons | None = None
 
 
 def labelled_month(performance: Sequence[Answer]) -> Answer:
@@ -53,7 +71,46 @@ def lines(found: Findings, names: Names) -> list[str]:
         estimate_line(found.performance),
         *(group_line(one, month, names) for one in found.fairness),
         slice_line(found.hotspots, names),
+        *([] if found.reasons is None else reason_lines(found.reasons, names)),
     ]
+
+
+def strangest_month(by_month: Mapping[str, Answer]) -> str:
+    """The month with the largest share of people who are unlike those of the reference."""
+    return max(by_month, key=lambda month: (by_month[month]["rate"], month))
+
+
+def reason_lines(found: Reasons, names: Names) -> list[str]:
+    """What matters globally, then and when it collapsed, and why for one person."""
+    by_month = "; ".join(_importance(month, one, names) for month, one in found.importance.items())
+    told = f"What matters ({found.explained:,} people explained; mean change of the log-odds): {by_month}."
+    return [told, why_line(found, names)]
+
+
+def _importance(month: str, answer: Answer, names: Names) -> str:
+    if not answer["global_importance"]:
+        return f"{month}: nobody is explained"
+    ranked = answer["global_importance"][0]["importance"][:MOST_NAMED]
+    named = ", ".join(f"{names.attribute(one['attribute_name'])} {one['importance']:.2f}" for one in ranked)
+    agreed = answer["agreement"]
+    beside = "" if agreed is None else f" (agrees with the reference: {agreed:.2f} of 1)"
+    return f"{month}: {named}{beside}"
+
+
+def why_line(found: Reasons, names: Names) -> str:
+    """Why the model said that of the strangest person of all, the strongest reasons first."""
+    explanation = found.why["explanation"][0]
+    said = found.person[explanation["predicted_attribute_name"]]
+    ranked = sorted(explanation["importance_scores"], key=lambda one: -abs(one["explanation_value"]))
+    reasons = ", ".join(
+        f"{names.attribute(name)} {names.group(name, str(found.person[name]))} {value:+.2f}"
+        for name, value in ((o["attribute_name"], o["explanation_value"]) for o in ranked[:MOST_NAMED])
+    )
+    expected = found.why["expected_value"][0]["expected_value"]
+    return (
+        f"Why it said {said:.0%} of the strangest person: {reasons}; from {expected:+.2f} for anybody, "
+        f"in log-odds ({found.why['path']}: exact)."
+    )
 
 
 def anomaly_line(by_month: Mapping[str, Answer]) -> str:
@@ -121,7 +178,7 @@ def group_line(answer: Answer, month: str, names: Names) -> str:
     spread = answer["spread"].get("true_positive_rate") or {}
     rates = {one["group"]: one["rates"]["true_positive_rate"] for one in answer["groups"]}
     low, high = spread.get("lowest"), spread.get("highest")
-    label = names.attributes.get(attribute, attribute)
+    label = names.attribute(attribute)
     if low is None or high is None:
         return f"Groups by {label}: too few labels in {month} to compare them."
     sure = "more than chance" if spread["significant"] else "which may be chance"

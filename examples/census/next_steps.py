@@ -29,6 +29,7 @@ What to try next
   .venv/bin/modelwarden performance --rollup month          # and how right it is thought to be
   .venv/bin/modelwarden fairness SEX                        # how differently groups are treated
   .venv/bin/modelwarden hotspots --threshold 0.7            # where it fails
+  kubectl -n {namespace} get pods,hpa                           # the store, and the server that explains
   kubectl -n {namespace} describe enrich                        # what is trained, and how far it is
   kubectl -n {namespace} patch mmodel {model} --type merge \\
     -p '{{"spec":{{"monitoring":{{"driftThreshold":0.5}}}}}}'     # a threshold is a setting: nothing restarts

@@ -7,17 +7,18 @@ What this module must not do: make a cluster, or install anything.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pandas as pd
 from rich.console import Console
 
 from examples.census import data, delta_reader, replay, train, watched_model
 from examples.census.display import ReplayDisplay
-from examples.census.findings import Findings, labelled_month
+from examples.census.findings import Findings, Reasons, labelled_month, strangest_month
 from examples.census.kubectl import Waiting, wait_for
 from examples.census.tables import tables_folder
 from examples.census.watched_model import DATASET, MODEL, WatchedModel
@@ -85,6 +86,7 @@ def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> T
     with reporter.step(f"Upload {story.reference.num_rows:,} people of 2015 as the reference"):
         reference_rows = replay.upload_reference(cell, story.reference, DATASET)
     model.close_reference(reference_rows)
+    model.wait_for_server()
     sent = _replay(cell, story)
     with reporter.step("The writer moves the last rows and labels from the log to the tables") as step:
         wait_for(
@@ -103,6 +105,8 @@ def tell(model: WatchedModel, cell: Cell, story: train.Story, folder: Path) -> T
     model.wait_for_enrichments()
     with reporter.step("Ask who is unlike the others, how right the model is, for whom, and where not"):
         findings = ask_findings(cell, sent.months)
+    with reporter.step("Ask why, of everybody and of one person"):
+        findings = replace(findings, reasons=ask_reasons(cell, sent.months, findings))
     return Told(counts, scores, labelled, findings, tables)
 
 
@@ -167,6 +171,30 @@ def ask_findings(cell: Cell, months: Sequence[replay.Month]) -> Findings:
         performance=performance,
         fairness=groups,
         hotspots=ask_hotspots(cell),
+    )
+
+
+def ask_reasons(cell: Cell, months: Sequence[replay.Month], found: Findings) -> Reasons:
+    """What matters to the model in the first month and in the one with the strangest people, and why it said
+    what it said of the strangest of those; waits until every row is explained.
+    """
+
+    def all_explained() -> tuple[bool, str]:
+        told = cell.status()["server"]["explanations"]
+        waiting = told["chosen"] - told["explained"] - told["failed"] - told["skipped"]
+        return waiting == 0, f"{waiting} rows have no explanation yet"
+
+    wait_for("explanations", all_explained, Waiting(watched_model.SERVER_SECONDS, every=1.0))
+    strangest = strangest_month(found.anomalies)
+    named = {month.name: month for month in months}
+    chosen = (months[0].name, strangest)
+    worst = cell.ask("/anomalies", limit="1", **_between(named[strangest]))["worst"][0]
+    person = quote(worst["partner_inference_id"], safe="")
+    return Reasons(
+        importance={name: cell.ask("/explanations/importance", **_between(named[name])) for name in chosen},
+        person=cell.ask(f"/inferences/{person}")["inference_data"],
+        why=cell.ask(f"/inferences/{person}/explanation"),
+        explained=cell.status()["server"]["explanations"]["explained"],
     )
 
 

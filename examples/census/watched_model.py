@@ -5,6 +5,7 @@ What this module must not do: send rows, or read tables.
 
 import base64
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,9 +21,12 @@ HERE = Path(__file__).parent
 MODEL = "employment"
 DATASET = "employment-2015"
 ENRICHMENTS = ("employment-hotspots", "employment-fair-thresholds")
+REASONS = "employment-reasons"
 READY_SECONDS, PROFILE_SECONDS, STATUS_SECONDS, DELETE_SECONDS = 180.0, 180.0, 150.0, 120.0
 TRAIN_SECONDS = 300.0
+SERVER_SECONDS = 420.0
 FILES = ("model.yaml", "reference.yaml", "enrichments.yaml")
+WHY = "explainability.yaml"
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,14 @@ class WatchedModel:
         """The kubectl of its cluster."""
         return kubectl_of(self.cluster)
 
-    def apply(self) -> None:
-        """Applies all objects and waits until the model's store takes in rows."""
-        with self.reporter.step(f"kubectl apply {', '.join(FILES)}; the store starts") as step:
+    def apply(self, more: str) -> None:
+        """Applies all objects and waits until the model's store takes in rows. `more`: YAML that is made from
+        the trained model.
+        """
+        with self.reporter.step(f"kubectl apply {', '.join(FILES)}, {WHY}; the store starts") as step:
             for file in FILES:
                 self.kubectl.apply(HERE / file, "--namespace", self.namespace)
+            self.kubectl.apply(more, "--namespace", self.namespace)
             waiting = Waiting(READY_SECONDS, heard=lambda now: step.advance(0, None, now))
             wait_for("the model is Ready", lambda: condition(self.model(), "Ready"), waiting)
 
@@ -93,20 +100,26 @@ class WatchedModel:
         """Waits until both Enrichments are Ready: Jobs have trained, the store uses what they brought."""
         with self.reporter.step("Training Jobs: anomalies, thresholds by group, hotspots") as step:
             waiting = Waiting(TRAIN_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
-            wait_for("both Enrichments are Ready", self._enriched, waiting)
+            wait_for("both Enrichments are Ready", lambda: self._ready(ENRICHMENTS), waiting)
+
+    def wait_for_server(self) -> None:
+        """Waits until the model's server explains: a Job has installed packages, a pod has loaded them."""
+        with self.reporter.step("A Job installs the project's packages; the model server starts") as step:
+            waiting = Waiting(SERVER_SECONDS, every=1.0, heard=lambda now: step.advance(0, None, now))
+            wait_for("the model is explained", lambda: self._ready((REASONS,)), waiting)
 
     def delete(self) -> None:
         """Deletes all objects and waits until they are gone; the claim stays (Retain)."""
         with self.reporter.step("kubectl delete the model"):
-            enrichments = [("enrichment", name) for name in ENRICHMENTS]
+            enrichments = [("enrichment", name) for name in (*ENRICHMENTS, REASONS)]
             for kind, name in (*enrichments, ("referencedataset", DATASET), ("monitoredmodel", MODEL)):
                 self.kubectl.run(
                     "delete", kind, name, "--namespace", self.namespace, "--wait", seconds=DELETE_SECONDS
                 )
 
-    def _enriched(self) -> tuple[bool, str]:
+    def _ready(self, names: Sequence[str]) -> tuple[bool, str]:
         waiting = []
-        for name in ENRICHMENTS:
+        for name in names:
             status = (self.kubectl.get("enrichment", name, self.namespace) or {}).get("status") or {}
             if status.get("state") != "Ready":
                 waiting.append(f"{name} {status.get('state', 'is new')}: {status.get('message', '')}")

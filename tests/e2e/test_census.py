@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pytest
 from sklearn.metrics import recall_score
 
-from examples.census import data, demo, findings, train
+from examples.census import bundle, data, demo, findings, train
 from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
 from examples.census.telling import Told, tell
 from examples.census.watched_model import ENRICHMENTS, MODEL, WatchedModel
@@ -78,7 +78,7 @@ def slice_of(story: train.Story) -> train.Story:
 
 def _apply(model: WatchedModel) -> None:
     """The demo's objects, but that labels come after one month, not after three."""
-    model.apply()
+    model.apply(bundle.text(train.story(data.cache_folder()).model))
     settings = {"spec": {"monitoring": {"labelDelay": "31d"}}}
     patch = ("patch", "mmodel", MODEL, "--type", "merge", "--patch", json.dumps(settings))
     model.kubectl.run(*patch, "--namespace", NAMESPACE)

@@ -123,3 +123,41 @@ def test_all_lines_are_there_and_the_names_are_those_of_the_model() -> None:
     found = findings.Findings({"2018-01": anomalies(0.01)}, MONTHS, [groups(), groups()], slices(WORST))
     assert len(findings.lines(found, NAMES)) == 6
     assert demo.names().group("SEX", "2") == "Female"
+
+
+def importance(*ranked: tuple[str, float], agreement: float | None = 0.97) -> dict[str, Any]:
+    scores = [{"attribute_name": name, "importance": value} for name, value in ranked]
+    return {"global_importance": [{"importance": scores}] if ranked else [], "agreement": agreement}
+
+
+def why(**values: float) -> dict[str, Any]:
+    scores = [{"attribute_name": name, "explanation_value": value} for name, value in values.items()]
+    return {
+        "explanation": [{"predicted_attribute_name": "p", "importance_scores": scores}],
+        "expected_value": [{"predicted_attribute_name": "p", "expected_value": -0.5}],
+        "path": "linear",
+    }
+
+
+REASONS = findings.Reasons(
+    importance={"2016-01": importance(("AGEP", 1.5), ("SEX", 0.25)), "2018-01": importance(agreement=None)},
+    person={"AGEP": 19, "SEX": "2", "p": 0.0625},
+    why=why(AGEP=-0.25, SEX=1.5),
+    explained=12_000,
+)
+
+
+def test_what_matters_is_told_for_each_month_with_its_agreement() -> None:
+    line, _ = findings.reason_lines(REASONS, NAMES)
+    assert "12,000 people explained" in line
+    assert "2016-01: Age in years 1.50, Sex 0.25 (agrees with the reference: 0.97 of 1)" in line
+    assert "2018-01: nobody is explained" in line
+
+
+def test_why_for_one_person_names_the_strongest_reason_first_in_words() -> None:
+    line = findings.why_line(REASONS, NAMES)
+    assert "said 6% of the strangest person: Sex Female +1.50, Age in years 19 -0.25; from -0.50" in line
+
+
+def test_the_strangest_month_has_the_largest_share_of_strange_people() -> None:
+    assert findings.strangest_month({"2017-12": anomalies(0.05), "2018-01": anomalies(0.14)}) == "2018-01"
