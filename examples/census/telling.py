@@ -192,7 +192,7 @@ def ask_reasons(cell: Cell, months: Sequence[replay.Month], found: Findings) -> 
     person = quote(worst["partner_inference_id"], safe="")
     return Reasons(
         importance={name: cell.ask("/explanations/importance", **_between(named[name])) for name in chosen},
-        person=cell.ask(f"/inferences/{person}")["inference_data"],
+        person=cell.inference(worst["partner_inference_id"]).row,
         why=cell.ask(f"/inferences/{person}/explanation"),
         explained=cell.status()["server"]["explanations"]["explained"],
     )
