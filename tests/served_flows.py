@@ -1,6 +1,7 @@
 """A whole cell that predicts, on loopback: store, ingest sidecar and model server, each a process."""
 
 import contextlib
+import hashlib
 import importlib.util
 import io
 import zipfile
@@ -14,6 +15,7 @@ import httpx
 from explained_cell import ServerProcess
 from store_process import KEY, StoreProcess, free_port, wait_for
 
+from modelwarden.client.conduit.cell import predicting, upload
 from modelwarden.resources.cell import CellIdentity, CellSettings, ServerSettings, ServingSettings
 
 NUMBERS = [
@@ -122,8 +124,9 @@ class ServedCell:
         self.pod.close()
 
     def upload(self, bundle: bytes) -> None:
-        answer = self.http.put(f"{self.model}/serving/files", content=bundle)
-        assert answer.status_code == 200, answer.text
+        zipped = self.folder / "sent.zip"
+        zipped.write_bytes(bundle)
+        upload(self.store.url, KEY, zipped)
 
     def code(self) -> dict[str, Any]:
         """What the store knows of the flow in the pod."""
@@ -137,6 +140,17 @@ class ServedCell:
         return wait_for(
             lambda: self.code() if self.code().get("state") == state else None, seconds, every=0.1
         )
+
+    def deployed(self, bundle: bytes, seconds: float = 60.0) -> list[str]:
+        """Wait as `deploy` does until a pod predicts with the bundle, or its flow has failed: why."""
+        failures: list[str] = []
+        sha256 = hashlib.sha256(bundle).hexdigest()
+        wait_for(
+            lambda: predicting(self.store.url, KEY, sha256, failures.append) is None or failures,
+            seconds,
+            every=0.2,
+        )
+        return failures
 
     def kept(self, **query: str) -> list[dict[str, Any]]:
         """Predictions that the store has, the newest first."""

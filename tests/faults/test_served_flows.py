@@ -101,11 +101,13 @@ def test_served_predictions_are_inferences_and_faults_of_any_part_lose_none(tmp_
 def test_a_flow_that_cannot_be_loaded_is_reported_and_its_fix_rolls_out(tmp_path):
     broken = classifier_bundle(tmp_path / "bundle", "import nothing_of_that_name\n")
     with served_flow(tmp_path / "cell", broken, pre="functions:check") as cell:
-        report = cell.until("Failed")
-        assert "nothing_of_that_name" in report["message"]
+        (failure, *_) = cell.deployed(broken)
+        assert "nothing_of_that_name" in failure
+        assert "nothing_of_that_name" in cell.code()["message"]
         refused = cell.pod.post("/predict", json=DATA)
         assert refused.status_code == 503
         assert "nothing_of_that_name" in refused.json()["error"]
-        cell.upload(classifier_bundle(tmp_path / "bundle", BREAKING))
-        cell.until("Ready")
+        fixed = classifier_bundle(tmp_path / "bundle", BREAKING)
+        cell.upload(fixed)
+        assert cell.deployed(fixed) == []
         assert cell.pod.post("/predict", json=DATA).status_code == 200
