@@ -51,14 +51,14 @@ ITEM = Item(
     how=(
         "models of 30 inputs trained on 5000 rows, 50 background rows. The peer is KernelExplainer as it"
         " comes, with 2000 samples; of the linear model it is given the margin, so that both say the same."
-        " Ours reads the fitted model as arrays, verifies it against predict beforehand, and explains 100 rows"
-        " a request, for which each row is given to predict twice: to be encoded, and to be compared. That"
-        " ours equal LinearExplainer's and TreeExplainer's (interventional, in probability) to 1e-7 is checked"
-        " for ten rows in the run; `-own` is the race against these, which ask no predict."
+        " Ours reads the fitted model as arrays, verifies it against predict beforehand, and explains 100"
+        " rows a request, for which each row is given to predict twice: to be encoded, and to be compared."
+        " That ours equal LinearExplainer's and TreeExplainer's (interventional, in probability) to 1e-7 is"
+        " checked for ten rows in the run; `-own` is the race against these, which ask no predict."
     ),
     measure=_measured,
     limits=(
-        "of a linear model: predict. Of a forest: finding the leaves that some background row does not rule out, and adding up what each"
-        " player of them gets."
+        "of a linear model: predict. Of a forest: finding the leaves that some background row does not rule"
+        " out, and adding up what each player of them gets."
     ),
 )

@@ -39,6 +39,8 @@ def exact_explainer(
     if isinstance(shown, Unverified):
         return shown
     linear = isinstance(shown.model, LinearModel)
+    if linear and shown.model.link == "log":
+        return Unverified("values of a linear model through an exponential have no exact form")
     rows = sample if linear else background.rows
     how = f"the mean of {len(sample)} reference rows" if linear else background.how
     weights = np.full(len(sample), 1 / len(sample)) if linear else background.weights

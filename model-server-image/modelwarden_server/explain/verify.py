@@ -114,7 +114,10 @@ class _Trial:
             apart = np.abs(told[:, :, None] - said[:, None, :]).max(axis=0)
             least = min(least, float(apart.min(axis=0).max()))
             if least <= tolerated:
-                return replace(self._model, link=link), tuple(apart.argmin(axis=0).tolist())
+                # Of a classifier whose margins predict gives, these are what is explained, as values.
+                classifies = self._model.classifies and link == self._model.link
+                model = replace(self._model, link=link, classifies=classifies)
+                return model, tuple(apart.argmin(axis=0).tolist())
         raise _NoError(f"{self._what} gives something else than predict, by {least:.2g}")
 
     def _found_players(self, encoded: Floats) -> Integers:

@@ -28,7 +28,6 @@ def test_columns_of_one_input_are_added_up():
     ("estimator", "margin_of", "units"),
     [
         (LinearRegression(), lambda said: said, "value"),
-        (PoissonRegressor(), np.log, "margin"),
         (LogisticRegression(), lambda said: np.log(said / (1 - said)), "margin"),
     ],
     ids=lambda one: type(one).__name__,
@@ -45,6 +44,11 @@ def test_values_are_those_of_every_coalition_of_what_is_summed_up(estimator, mar
         np.testing.assert_allclose(values, expected, atol=1e-9)
     np.testing.assert_allclose(found.predictions, margin_of(model.predict(rows[:4])), atol=1e-9)
     np.testing.assert_allclose(found.expected, margin_of(model.predict(rows)).mean(axis=0), atol=1e-9)
+
+
+def test_values_through_an_exponential_are_left_to_who_asks_predict():
+    rows, label = numbers()
+    assert "exponential" in asked(PoissonRegressor().fit(rows, label), rows).explainer().why
 
 
 def test_three_classes_are_explained_in_their_margins():

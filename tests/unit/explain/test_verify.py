@@ -36,22 +36,22 @@ def encode_of(pipeline):
 
 
 @pytest.mark.parametrize(
-    ("predict", "outputs"),
+    ("predict", "outputs", "units"),
     [
-        (lambda model, rows: model.predict_proba(rows)[:, 1], 1),
-        (lambda model, rows: model.predict_proba(rows)[:, ::-1], 2),
-        (lambda model, rows: model.decision_function(rows), 1),
+        (lambda model, rows: model.predict_proba(rows)[:, 1], 1, "probability"),
+        (lambda model, rows: model.predict_proba(rows)[:, ::-1], 2, "probability"),
+        (lambda model, rows: model.decision_function(rows), 1, "value"),
     ],
     ids=["positive", "swapped", "margin"],
 )
-def test_outputs_in_any_order_are_recognised(predict, outputs):
+def test_outputs_in_any_order_are_recognised(predict, outputs, units):
     rows, label = numbers()
     boosted = GradientBoostingClassifier(n_estimators=5, random_state=0).fit(rows, label)
     model = asked(boosted, rows, predict=lambda x: predict(boosted, x))
     found = model.exact().explain(rows[:3], ["a"] * 3)
     np.testing.assert_allclose(found.predictions, model.predict(rows[:3]), atol=1e-12)
     np.testing.assert_allclose(found.values.sum(axis=2), found.predictions - found.expected, atol=1e-12)
-    assert found.values.shape == (3, outputs, 5)
+    assert (found.values.shape, found.units) == ((3, outputs, 5), units)
 
 
 @pytest.mark.parametrize(
