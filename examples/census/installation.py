@@ -40,7 +40,10 @@ def install(cluster: Cluster, reporter: Reporter) -> None:
     with reporter.step("helm upgrade --install modelwarden charts/modelwarden"):
         values = [*_image("operator", operator), *_image("server", server)]
         values += [f"--set=dataFactsInterval={STATUS_SECONDS}", f"--set=pollInterval={POLL_SECONDS}"]
-        values += index_of(cluster).helm
+        index = index_of(cluster)
+        values += index.helm
+        for sentence in index.left_out:
+            reporter.say(f"The package index of this machine: {sentence}.")
         waiting = ["--wait", f"--timeout={INSTALL_SECONDS}s"]
         _helm(cluster, "upgrade", "--install", RELEASE, str(CHART), *values, *waiting)
 

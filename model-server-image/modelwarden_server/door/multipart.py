@@ -51,6 +51,8 @@ class FormLimits:
     file_bytes: int = 1 << 62
     fewest: int = 1
     """Files that must be there: none where small fields alone make sense."""
+    advice: str = "(ingest.limits.maxFileSize): send several smaller"
+    """What to do about a file that is too large."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,8 +185,7 @@ class FormReceiver:
             return
         if part.size > self._limits.file_bytes:
             raise TooLargeError(
-                f"the part {part.name} is larger than {self._limits.file_bytes} bytes"
-                " (ingest.limits.maxFileSize): send several smaller"
+                f"the part {part.name} is larger than {self._limits.file_bytes} bytes {self._limits.advice}"
             )
         piece = memoryview(data)[start:end]
         if len(part.head) < _HEAD:

@@ -139,6 +139,7 @@ class AssetDoors:
             reserve=RESERVE,
             file_bytes=max(most_bytes(slot) for slot in EXPLAIN_SLOTS),
             fewest=0,
+            advice="and the limit is fixed: leave out what the code does not need",
         )
         self.intake.inside += 1
         try:
