@@ -65,6 +65,11 @@ class ImportanceSpace:
     """The columns that are counted, beside the times."""
 
     @property
+    def own_units(self) -> str:
+        """What outputs are in, where they are no margins."""
+        return "value" if self.bits == REGRESSION_BITS else "probability"
+
+    @property
     def size(self) -> int:
         """How many codes there are."""
         return _SUMS + len(KINDS) * len(self.outputs) * len(self.inputs)

@@ -105,7 +105,7 @@ class ImportanceWindows:
             "explained": found.counts.explained,
             "failed": found.counts.failed,
             "algorithm": None if importance is None else importance.algorithm,
-            "units": None if importance is None else "margin" if importance.margin else "own",
+            "units": None if importance is None else "margin" if importance.margin else self.space.own_units,
             "rows": 0 if importance is None else importance.rows,
             "global_importance": outputs,
             "agreement": found.agreement,

@@ -481,7 +481,7 @@ class ExplanationReport(Report):
     skipped: int = 0
     """Rows passed over because more waited than may wait."""
     late: int = 0
-    """Results that came after somebody else had been asked, thrown away."""
+    """Rows of results that came when nobody waited for them any more, thrown away; since the start."""
     newest: datetime | None = None
     """Arrival of the newest explained row."""
     path: str | None = None
