@@ -85,7 +85,8 @@ class FieldMapping(ResourceModel):
     attribute: AttributeName
     """Name of the attribute of the model."""
     field: ResultField
-    """Name or index of the field in a data point of the request, or in the result."""
+    """Where it stands in a data point of the request, or in its result: a name, an index, or several of them
+    joined by points, as in person.age or 0; $ is the whole."""
 
 
 _by_attribute = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["attribute"]}

@@ -27,6 +27,8 @@ def _examples() -> list[tuple[str, str]]:
 
 
 EXAMPLES = _examples()
+# What the store of a model that is served says of its server.
+PREDICTS = {"pods": [{"pod": "p", "codes": [{"role": "serve", "state": "Ready"}]}]}
 
 
 def test_there_are_examples() -> None:
@@ -46,7 +48,7 @@ def test_an_example_applies_and_becomes_ready(
         manifest["metadata"]["namespace"] = namespace
         cluster.apply(manifest)
     for name in models:
-        answer(namespace, name)
+        answer(namespace, name, server=PREDICTS)
 
         def ready(name: str = name) -> bool:
             return cluster.condition("MonitoredModel", namespace, name, "Ready").get("status") == "True"
