@@ -255,6 +255,15 @@ class ExplainedCell:
 
         return wait_for(reached, seconds, every=0.1)
 
+    def troubles(self) -> str:
+        """What every part says of itself, for the message of a test that fails."""
+        said = [f"pod {self.pod()}", f"explanations {self.told()}"]
+        for process in (self.sidecar, self.model_server):
+            ended = None if process.process is None else process.process.poll()
+            said.append(f"{process.command} {ended}: {process.output()[-2000:]}")
+        warned = [line for line in self.store.output().splitlines() if '"info"' not in line]
+        return "\n".join([*said, f"store: {warned[-5:]}"])
+
     def until_gone(self, state: str, seconds: float = 60.0) -> None:
         """Wait until the pod's code is no longer in that state."""
         wait_for(lambda: self.pod().get("state") not in (None, state), seconds, every=0.05)
