@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from modelwarden_server.explained import ALGORITHM, ARROW_STREAM, SAMPLES, SECONDS
 from modelwarden_server.explanations.answer import Answer, AnswerError, Names, read_answer
+from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.task_doors import stream_of
 from modelwarden_server.web import Refusal
 
@@ -47,6 +48,7 @@ class Asker:
     where: Callable[[], str | None]
     key: Callable[[], str]
     version: Callable[[], str]
+    pictures: Pictures = field(default_factory=Pictures)
     _turn: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
     _kept: "OrderedDict[str, Answer]" = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -93,7 +95,7 @@ class Asker:
         try:
             answer = self._http().post(
                 f"{url}{PATH}",
-                content=stream_of(rows, _meta(wish)),
+                content=stream_of(self.pictures.filled(rows), _meta(wish)),
                 headers={"Content-Type": ARROW_STREAM, "Authorization": self.key()},
                 timeout=httpx.Timeout(wish.seconds + _GRACE_SECONDS, connect=_CONNECT_SECONDS),
             )

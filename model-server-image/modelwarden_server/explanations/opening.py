@@ -15,6 +15,7 @@ from modelwarden_server.derived.table import DerivedTable, Uncounted
 from modelwarden_server.explanations.feed import Bounds, Feed
 from modelwarden_server.explanations.filling import QueuedInputs, chosen_by
 from modelwarden_server.explanations.names import inputs_of, outputs_of
+from modelwarden_server.explanations.pictures import USUAL_BYTES, image_columns
 from modelwarden_server.explanations.space import BITS, REGRESSION_BITS, ImportanceSpace
 from modelwarden_server.explanations.table import EXPLANATIONS, queue_schema
 from modelwarden_server.explanations.tasks import TaskBoard
@@ -84,13 +85,16 @@ def open_feed(
         chosen=chosen_by(choice.share),
     )
     results = DerivedTable(source, table, counts, around.rules, around.clock, around.pace.grace)
-    board = TaskBoard(around.monotonic, bytes_a_row(fields, len(outputs_of(identity))), scorer.wake)
+    board = TaskBoard(around.monotonic, bytes_a_row(fields, identity), scorer.wake)
     feed = Feed(scorer, results, board, inputs, choice.turned_on, around.bounds)
     scorer.use(QueuedInputs(inputs))
     return feed, counts
 
 
-def bytes_a_row(inputs: list[pa.Field], outputs: int) -> int:
+def bytes_a_row(inputs: list[pa.Field], identity: CellIdentity) -> int:
     """What a row and its explanation take in memory: values and errors of each output."""
+    outputs = len(outputs_of(identity))
     asked = sum(_VALUE if pa.types.is_primitive(field.type) else _TEXT for field in inputs)
-    return asked + 2 * _VALUE * len(inputs) * max(outputs, 1) + 256
+    return (
+        asked + 2 * _VALUE * len(inputs) * max(outputs, 1) + 256 + USUAL_BYTES * len(image_columns(identity))
+    )

@@ -22,6 +22,7 @@ from modelwarden_server.explanations.feed import Bounds, Feed
 from modelwarden_server.explanations.lookup import Lookup
 from modelwarden_server.explanations.names import inputs_of, outputs_of
 from modelwarden_server.explanations.opening import Choice, Places, Surroundings, open_feed, space_of
+from modelwarden_server.explanations.pictures import Pictures, image_columns
 from modelwarden_server.explanations.reference import Background, ReferenceRanks
 from modelwarden_server.explanations.report import Progress, Server, enrichment_report, explanation_report
 from modelwarden_server.explanations.series import ExplanationCollector, Told
@@ -30,6 +31,7 @@ from modelwarden_server.explanations.tasks import TaskBoard
 from modelwarden_server.explanations.windows import ImportanceWindows
 from modelwarden_server.query.scan import Files
 from modelwarden_server.schema.compiled import ARRIVAL_TIME
+from modelwarden_server.store.images import ImageStore
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
 from modelwarden_server.web import Refusal
@@ -56,12 +58,14 @@ class ExplanationRoom:
         self._fits = explainable(cell.identity)
         self._space = space_of(cell.identity)
         names = Names(inputs_of(cell.identity), outputs_of(cell.identity))
-        self._tasks = TaskDoors(names, self._board)
+        pictures = Pictures(image_columns(cell.identity), ImageStore(cell.folder / "images").path)
+        self._tasks = TaskDoors(names, self._board, pictures)
         self.asker = Asker(
             names,
             lambda: cell.settings.current.server.url,
             lambda: cell.settings.key,
             self._version,
+            pictures,
         )
         self._ranks = ReferenceRanks(cell.folder / "explanations", self.asker, self._space, self._background)
         self._windows = ImportanceWindows(self._space, self._ranks.known)

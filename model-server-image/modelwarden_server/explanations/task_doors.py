@@ -11,7 +11,7 @@ is taken before it is durable: what is lost in a crash is given out again. Must 
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -23,6 +23,7 @@ from starlette.routing import Route
 from modelwarden_server.door.bodies import read_body
 from modelwarden_server.explained import ARROW_STREAM, SECONDS
 from modelwarden_server.explanations.answer import MOST_FAILURE, AnswerError, Names, read_answer
+from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, TaskBoard
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
@@ -47,6 +48,7 @@ class TaskDoors:
 
     names: Names
     board: Callable[[], TaskBoard]
+    pictures: Pictures = field(default_factory=Pictures)
 
     def routes(self) -> list[Route]:
         """The routes of these doors."""
@@ -69,7 +71,7 @@ class TaskDoors:
         if task is None:
             return Response(status_code=204, headers={"Retry-After": str(_IDLE_SECONDS)})
         meta = {SECONDS: str(LEASE_SECONDS * _MARGIN).encode()}
-        content = await asyncio.to_thread(stream_of, task.rows, meta)
+        content = await asyncio.to_thread(lambda: stream_of(self.pictures.filled(task.rows), meta))
         return Response(content, headers={TASK: str(task.number)}, media_type=ARROW_STREAM)
 
     async def finish(self, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """Pure parts of explanations: rank agreement, sums of values, what a margin means, shapes, the status."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -24,6 +25,7 @@ from modelwarden_server.derived.counts import TIMES
 from modelwarden_server.explanations.agreement import agreement
 from modelwarden_server.explanations.answer import Answer, failures, read_answer
 from modelwarden_server.explanations.jobs import Jobs
+from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.report import Server, enrichment_report
 from modelwarden_server.explanations.shapes import Sheet, explained, record_of
 from modelwarden_server.explanations.space import BITS, ImportanceSpace
@@ -216,6 +218,15 @@ def test_jobs_are_bounded_and_forgotten_on_request() -> None:
         await asyncio.gather(*jobs._tasks)
 
     asyncio.run(story())
+
+
+def test_images_leave_the_store_as_bytes_and_those_that_are_gone_as_missing(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(b"pixels")
+    known = {"one": tmp_path / "one"}
+    rows = pa.RecordBatch.from_pylist([{"id": "a", "scan": "one"}, {"id": "b", "scan": "lost"}])
+    filled = Pictures(("scan",), known.get).filled(rows)
+    assert filled.column("scan").to_pylist() == [b"pixels", None]
+    assert filled.column("id").equals(rows.column("id"))
 
 
 def test_an_answer_of_a_newer_server_may_have_more_columns() -> None:
