@@ -21,10 +21,12 @@ import pytest
 from modelwarden_server.modelserver.supervisor import (
     Child,
     ChildDiedError,
+    ChildError,
     ChildTimeoutError,
     ChildUnavailableError,
     UserCodeError,
 )
+from modelwarden_server.modelserver.wire import WireError
 
 pytestmark = pytest.mark.faults
 Start = Callable[..., Child]
@@ -305,3 +307,12 @@ def test_the_model_server_is_closed_to_its_own_user_while_it_has_children(start:
     ready(start())
     # PR_GET_DUMPABLE: with 0 the kernel lets nobody of this user see its memory, environment or open files.
     assert ctypes.CDLL(None).prctl(3, 0, 0, 0, 0) == 0
+
+
+def test_more_than_it_has_memory_for_is_said_to_be_so(start: Start) -> None:
+    child = ready(start(memory_bytes=150 << 20))
+    with pytest.raises(ChildError, match=r"more than \d+ MiB of memory|no memory left"):
+        child.predict(np.zeros((1000, 20_000)))
+    with pytest.raises(WireError, match="cannot be asked at once"):
+        child.predict(np.broadcast_to(np.zeros(1), (1 << 20, 1 << 10)))
+    assert again(child) == "here"

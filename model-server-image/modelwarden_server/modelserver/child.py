@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 
 MOST_MESSAGE = 2_000
+OUT_OF_MEMORY = 77
+"""The exit code of a child that had no memory for what it was sent."""
 MOST_DETAILS = 8_000
 _DEEPEST = 20
 _OURS = re.compile(r"[/\\](modelwarden_server|importlib)[/\\]")
@@ -53,6 +55,8 @@ def main(wire_fd: int) -> None:
             header, buffers = wire.read_message(lambda view: _read_into(wire_fd, view), boot["most_bytes"])
         except EOFError:
             return
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)  # half of the message is still on its way: there is no next one
         number = header["call"]
         try:
             told, given = handler[header["name"]](header["header"], buffers)

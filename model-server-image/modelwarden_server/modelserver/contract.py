@@ -16,7 +16,8 @@ ValueKind = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "OTHER"]
 _NUMBERS: Final = ("INTEGER", "FLOAT", "BOOLEAN")
 # Single precision and rounding to a few places are no lies.
 _NOISE: Final = 1e-5
-_SUM_TOLERANCE: Final = 0.01
+# Rounded to two places, each may be off by half of the last.
+_ROUNDED: Final = 0.005
 
 
 class ContractError(ValueError):
@@ -126,7 +127,8 @@ def _check_probabilities(outputs: npt.NDArray[np.float64], contract: Contract) -
             f"predict gave values below 0 or above 1 for {odd} of {rows} rows: probabilities were expected"
         )
     if contract.sums_to_one and outputs.shape[1] > 1:
-        off = int((np.abs(outputs.sum(axis=1) - 1.0) > _SUM_TOLERANCE).sum())
+        tolerance = max(2, outputs.shape[1]) * _ROUNDED + _NOISE
+        off = int((np.abs(outputs.sum(axis=1) - 1.0) > tolerance).sum())
         if off:
             raise ContractError(
                 f"predict gave probabilities that do not sum up to 1 for {off} of {rows} rows: those of all"
@@ -151,7 +153,7 @@ def _objects(column: pa.Array, kind: ValueKind) -> npt.NDArray[Any]:
 def _plain(value: Any, missing: float | None) -> Any:
     if value is None:
         return missing
-    return value if isinstance(value, str | int | float | bool) else json.dumps(value, default=str)
+    return value if isinstance(value, str | int | float | bool | bytes) else json.dumps(value, default=str)
 
 
 def _kind(answer: npt.NDArray[Any]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from modelwarden_server.modelserver.child import OUT_OF_MEMORY
 from modelwarden_server.modelserver.spec import Buffer, ChildSpec
 from modelwarden_server.modelserver.wire import WireError, read_message, write_message
 
@@ -154,6 +155,9 @@ class Session:
             self._wire.settimeout(max(deadline - time.monotonic(), 0.001))
             self._wire.sendall(view)
 
+        most = self.spec.limits.answer_bytes
+        if sum(_bytes(buffer) for buffer in buffers) > most:
+            raise WireError(f"more than {most} bytes cannot be asked at once")
         write_message(write, header, buffers)
 
     def listen(self) -> list[str]:
@@ -187,9 +191,16 @@ def death(code: int) -> str:
     """How it ended on its own, in a sentence."""
     if code == -signal.SIGKILL:
         return "it was killed from outside: most likely the container ran out of memory"
+    if code == OUT_OF_MEMORY:
+        return "it had no memory left for what it was asked: give the model server more"
     if code < 0:
         return f"it crashed ({signal.Signals(-code).name})"
     return f"it ended by itself with code {code}"
+
+
+def _bytes(buffer: Buffer) -> int:
+    """Its size, about: of objects that of their pointers, as the reader counts them."""
+    return len(buffer) if isinstance(buffer, bytes) else buffer.nbytes
 
 
 def _environment(spec: ChildSpec) -> dict[str, str]:

@@ -6,6 +6,7 @@ the child is not believed: it is bounded and checked in wire.py. Must not know w
 """
 
 import ctypes
+import logging
 import os
 import selectors
 import threading
@@ -36,6 +37,7 @@ __all__ = [
     "ChildUnavailableError", "UserCodeError",
 ]  # fmt: skip
 
+log = logging.getLogger(__name__)
 _PR_SET_DUMPABLE: Final = 4
 WATCH_SECONDS: Final = 0.05
 _DISK_SECONDS: Final = 1.0
@@ -256,14 +258,15 @@ class Child:
             session.doom = f"{told['error']}\n{details}"[:_MOST_TOLD]
             return
         session.ready_at = time.monotonic()
-        loaded = told.get("loaded")
+        loaded, isolation = told.get("loaded"), str(told.get("isolation", ""))[:200]
+        log.info("user code runs within %s", isolation)
         self._tell(
             replace(
                 self._status,
                 state="Ready",
                 message="",
                 python=str(told.get("python", ""))[:20],
-                isolation=str(told.get("isolation", ""))[:200],
+                isolation=isolation,
                 loaded=loaded if isinstance(loaded, dict) else {},
             )
         )

@@ -4,6 +4,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import lightgbm
 import numpy as np
 import pytest
 import xgboost
@@ -90,6 +91,9 @@ CLASSIFIERS = {
     "histograms": (ensemble.HistGradientBoostingClassifier(max_iter=5), TWO, HOLES),
     "histograms of three": (ensemble.HistGradientBoostingClassifier(max_iter=4), THREE, HOLES),
     "xgboost": (xgboost.XGBClassifier(n_jobs=1, n_estimators=5, max_depth=3, gamma=1.0), TWO, HOLES),
+    "lightgbm": (lightgbm.LGBMClassifier(n_jobs=1, n_estimators=5, verbose=-1), TWO, HOLES),
+    "lightgbm of three": (lightgbm.LGBMClassifier(n_jobs=1, n_estimators=4, verbose=-1), THREE, X),
+    "lightgbm, steeper": (lightgbm.LGBMClassifier(n_jobs=1, n_estimators=4, sigmoid=2.0, verbose=-1), TWO, X),
     "xgboost of three": (xgboost.XGBClassifier(n_jobs=1, n_estimators=4, max_depth=3), THREE, HOLES),
 }  # fmt: skip
 REGRESSORS = {
@@ -105,6 +109,12 @@ REGRESSORS = {
     "histograms": (ensemble.HistGradientBoostingRegressor(max_iter=5), SCORE, HOLES),
     "histograms, poisson": (ensemble.HistGradientBoostingRegressor(loss="poisson", max_iter=5), POSITIVE, X),
     "xgboost": (xgboost.XGBRegressor(n_jobs=1, n_estimators=5, max_depth=3), SCORE, HOLES),
+    "lightgbm": (lightgbm.LGBMRegressor(n_jobs=1, n_estimators=5, verbose=-1), SCORE, HOLES),
+    "lightgbm, poisson": (
+        lightgbm.LGBMRegressor(n_jobs=1, objective="poisson", n_estimators=5, verbose=-1),
+        POSITIVE,
+        X,
+    ),
     "xgboost, poisson": (
         xgboost.XGBRegressor(n_jobs=1, objective="count:poisson", n_estimators=5),
         POSITIVE,
@@ -146,6 +156,9 @@ REFUSED = {
     "a network": MLPClassifier((3,), max_iter=5000, tol=0.1),
     "dart": xgboost.XGBClassifier(n_jobs=1, booster="dart", n_estimators=2),
     "another missing value": xgboost.XGBClassifier(n_jobs=1, missing=-1.0, n_estimators=2),
+    "forest of lightgbm": lightgbm.LGBMClassifier(
+        n_jobs=1, boosting_type="rf", n_estimators=2, subsample=0.5, subsample_freq=1, verbose=-1
+    ),
     "categories": ensemble.HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]),
 }
 
