@@ -20,6 +20,7 @@ class HealthRoom:
 
     def __init__(self, pod: Pod) -> None:
         self._pod = pod
+        self._settled = False
         self.metrics = registry(pod)
 
     def routes(self) -> Sequence[BaseRoute]:
@@ -35,8 +36,10 @@ class HealthRoom:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, _request: Request) -> Response:
-        """200 once the plan is known and nothing of it is still being brought or loaded: code that cannot run
-        does not hold up a rollout, it is reported. 503 and why before that."""
+        """200 once everything of the plan has run or failed: code that cannot run does not hold up a rollout,
+        it is reported. From then on 200 until the end, whatever is loaded anew: the pod still takes in rows,
+        and predicts with the flow before; what it cannot do for now it answers so. 503 and why before that.
+        """
         why = self._unready()
         return PlainTextResponse("ok\n") if why is None else PlainTextResponse(f"{why}\n", 503)
 
@@ -47,8 +50,11 @@ class HealthRoom:
     def _unready(self) -> str | None:
         if self._pod.ending:
             return "the pod is ending"
+        if self._settled:
+            return None
         if self._pod.plan is None:
             return "the store has not said what is to run"
         if self._pod.running is None:
             return "the model server does not answer"
-        return None if settled(self._pod) else "the user's code is being loaded"
+        self._settled = settled(self._pod)
+        return None if self._settled else "the user's code is being loaded"

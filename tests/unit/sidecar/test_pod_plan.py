@@ -134,3 +134,14 @@ async def test_a_pod_is_ready_when_nothing_is_on_its_way(pod: ScriptedPod) -> No
     await pod.sidecar.plan.round()
     assert (await pod.http.get("/readyz")).status_code == 200
     assert (await pod.http.get("/healthz")).status_code == 200
+
+
+async def test_a_pod_stays_ready_while_code_is_loaded_anew_until_it_ends(pod: ScriptedPod) -> None:
+    plan_of(pod, "p1", pod.store.code("explain", PROJECT))
+    await pod.rounds_until(pod.pod.explains)
+    assert (await pod.http.get("/readyz")).status_code == 200
+    pod.model_server.state = "Loading"
+    await pod.sidecar.plan.round()
+    assert (await pod.http.get("/readyz")).status_code == 200
+    pod.pod.ending = True
+    assert (await pod.http.get("/readyz")).text == "the pod is ending\n"
