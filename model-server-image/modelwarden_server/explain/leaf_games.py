@@ -154,13 +154,17 @@ class TableGames:
 
 
 class PairGames:
-    """Each leaf with each background row is a pair: a row asks all of them, and follows those it plays."""
+    """Each leaf with each background row is a pair: a row asks all of them, and follows those it plays.
 
-    def __init__(self, arena: Arena) -> None:
+    `listed`: who fails in each pair is listed beforehand, which pays after some tens of rows.
+    """
+
+    def __init__(self, arena: Arena, *, listed: bool = True) -> None:
         self._arena = arena
         self._payoffs = Payoffs.of(arena.who.shape[1])
-        self._failing = _Lists.of(arena.failed, arena.who)
-        self._key = (self._failing.count.astype(np.int32) * self._payoffs.width).astype(np.int16)
+        self._lists = _Lists.of(arena.failed, arena.who) if listed else None
+        failing = np.bitwise_count(arena.failed).ravel()
+        self._key = failing.astype(np.int16) * np.int16(self._payoffs.width)
 
     @property
     def arena(self) -> Arena:
@@ -181,11 +185,19 @@ class PairGames:
         reached = np.bincount(leaf, minus * weight, len(code))
         at = np.flatnonzero(reached)
         losing = _Lists.of(code[at, None], arena.who[at])
+        failing, lines = self._failing(pair, leaf)
         found = np.empty((arena.value.shape[1], arena.players))
         for k, value in enumerate(arena.value.T):
-            gained = self._failing.sums(pair, plus * weight * value[leaf], arena.players)
+            gained = failing.sums(lines, plus * weight * value[leaf], arena.players)
             found[k] = gained + losing.sums(np.arange(len(at)), reached[at] * value[at], arena.players)
         return found
+
+    def _failing(self, pair: Places, leaf: Places) -> tuple["_Lists", Places]:
+        """Who fails in the background's row of these pairs, and which lines of the lists they are."""
+        if self._lists is not None:
+            return self._lists, pair
+        codes = self._arena.failed.ravel()[pair, None]
+        return _Lists.of(codes, self._arena.who[leaf]), np.arange(len(pair))
 
     def _told_apart(
         self, code: Codes, pair: Places, payoffs: tuple[Floats, Floats], shares: Floats | None
@@ -196,10 +208,11 @@ class PairGames:
         leaf = pair // len(shares)
         row = pair - leaf * len(shares)
         losing = _Lists.of(code[:, None], arena.who)
+        failing, lines = self._failing(pair, leaf)
         found = np.empty((arena.value.shape[1], arena.players))
         for k, value in enumerate(arena.value.T):
             amount = shares[row, k] * value[leaf]
-            gained = self._failing.sums(pair, plus * amount, arena.players)
+            gained = failing.sums(lines, plus * amount, arena.players)
             found[k] = gained + losing.sums(leaf, minus * amount, arena.players)
         return found
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from modelwarden_server.explain.evaluate import comparable, goes_left, thresholds
+from modelwarden_server.explain.evaluate import comparable, goes_left
 from modelwarden_server.explain.explanation import Floats
 from modelwarden_server.explain.exported import LEAF, Integers, TreeEnsemble
 
 Codes = npt.NDArray[np.unsignedinteger]
+Players = npt.NDArray[np.int16]
+Bounds = npt.NDArray[np.floating]
 NOBODY = -1
 
 
@@ -34,7 +36,7 @@ class TreePaths:
     """All paths of some trees of an ensemble. Leaves are in the order of their depth."""
 
     model: TreeEnsemble
-    bounds: npt.NDArray[np.floating]
+    bounds: Bounds
     leaves: Integers
     """(L,): node numbers."""
     players: npt.NDArray[np.int16]
@@ -43,8 +45,9 @@ class TreePaths:
     trees: int
 
     @classmethod
-    def of(cls, model: TreeEnsemble, roots: Integers, players: npt.NDArray[np.int16]) -> "TreePaths":
-        """The paths of the trees with these roots; `players` (e,): of each encoded column, none negative."""
+    def of(cls, model: TreeEnsemble, bounds: Bounds, roots: Integers, players: Players) -> "TreePaths":
+        """The paths of the trees with these roots. `bounds`: thresholds(model). `players` (e,): of each
+        encoded column, none negative."""
         level, places = roots, np.full((len(roots), 0), NOBODY, dtype=np.int16)
         leaves, seen, steps = [], [], []
         while len(level):
@@ -61,7 +64,7 @@ class TreePaths:
         one = kind.type(1)
         levels = tuple(_Level(i, n, (one << b.astype(kind))[:, None]) for i, n, b in steps if len(n))
         wide = [np.pad(s, ((0, 0), (0, width - s.shape[1])), constant_values=NOBODY) for s in seen]
-        return cls(model, thresholds(model), np.concatenate(leaves), np.concatenate(wide), levels, len(roots))
+        return cls(model, bounds, np.concatenate(leaves), np.concatenate(wide), levels, len(roots))
 
     def codes(self, encoded: Floats) -> Codes:
         """(n, e) -> (L, n): the code of each row at each leaf."""

@@ -24,7 +24,7 @@ from typing import Final
 
 import numpy as np
 
-from modelwarden_server.explain.evaluate import linked, raw
+from modelwarden_server.explain.evaluate import linked, raw, thresholds
 from modelwarden_server.explain.explanation import Floats, Units
 from modelwarden_server.explain.exported import LEAF, UNKNOWN, Integers, TreeEnsemble
 from modelwarden_server.explain.leaf_games import (
@@ -39,11 +39,14 @@ from modelwarden_server.explain.tree_paths import TreePaths, grouped
 
 _PAIRS_AT_ONCE: Final = 1 << 20
 """Leaves by background rows in one group of trees: about 20 MB."""
-_KEPT_PAIRS: Final = 8 << 20
+_KEPT_PAIRS: Final = 4 << 20
 """In groups that are kept between requests; what is beyond is made anew for each."""
 _CODES_AT_ONCE: Final = 1 << 20
 MOST_PAIRS: Final = 16 << 20
 """Leaves of one tree by background rows: more are not taken."""
+MOST_PAIRS_IN_ALL: Final = 256 << 20
+"""Of an ensemble: about ten seconds a request."""
+_ROWS_FOR_LISTS: Final = 40
 _NEAR: Final = 1e-5
 """Margins so close have the link's tangent instead of its chord: their difference is mostly rounding."""
 _ROUNDING: Final = 1e-12
@@ -74,6 +77,7 @@ class TreeEngine:
         self.model, self._inputs, self._background = model, inputs, background
         # Columns that no input is known to move are one player more, who never differs.
         self._players = np.where(model.players == UNKNOWN, inputs, model.players).astype(np.int16)
+        self._bounds = thresholds(model)
         self._margins = raw(model, background.encoded)
         self._carried = model.link in ("logit", "log")
         self._one_sum = not self._carried and _is_of_one_sum(model)
@@ -102,7 +106,8 @@ class TreeEngine:
         found = np.zeros((len(encoded), len(self.model.base), self._inputs + 1))
         margins = raw(self.model, encoded) if self._carried else None
         for number, group in enumerate(self._groups):
-            games = self._kept[number] if number < len(self._kept) else self._made(group)
+            kept = number < len(self._kept)
+            games = self._kept[number] if kept else self._made(group, listed=len(encoded) > _ROWS_FOR_LISTS)
             at_once = max(1, _CODES_AT_ONCE // len(games.arena.paths.leaves))
             for start in range(0, len(encoded), at_once):
                 codes = np.ascontiguousarray(games.arena.paths.codes(encoded[start : start + at_once]).T)
@@ -137,6 +142,9 @@ class TreeEngine:
         largest = _most_leaves(model)
         if largest * rows > MOST_PAIRS:
             raise ValueError(f"a tree has {largest} leaves: more than {MOST_PAIRS // rows} are not taken")
+        leaves = int((model.feature == LEAF).sum())
+        if leaves * rows > MOST_PAIRS_IN_ALL:
+            raise ValueError(f"it has {leaves} leaves: more than {MOST_PAIRS_IN_ALL // rows} take too long")
         for output in np.unique(model.outputs).tolist():
             # Where all outputs of a leaf have one sum, the last follows from the others.
             whole = list(range(len(model.base) - self._one_sum))
@@ -148,25 +156,23 @@ class TreeEngine:
         """Make what is kept between requests: what is beyond the bounds is made anew for each."""
         pairs = 0
         for group in self._groups:
-            games = self._made(group)
+            games = self._made(group, listed=True)
             pairs += games.arena.pairs
             if pairs > _KEPT_PAIRS and self._kept:
                 return
             self._kept.append(games)
 
-    def _made(self, group: _Group) -> LeafGames:
+    def _made(self, group: _Group, *, listed: bool) -> LeafGames:
         model = self.model
-        paths = TreePaths.of(model, group.roots, self._players)
+        paths = TreePaths.of(model, self._bounds, group.roots, self._players)
         columns = group.outputs if model.outputs[0] < 0 else [0]
         value = model.scale * model.value[paths.leaves][:, columns]
         weights = None if self._carried else self._background.weights
         arena = Arena(paths, paths.codes(self._background.encoded), value, self._inputs + 1, weights)
         bound = MOST_OF_A_TABLE // len(self._groups)
-        return (
-            TableGames(arena)
-            if table_size(paths.players, arena.failed.shape[1]) <= bound
-            else PairGames(arena)
-        )
+        if table_size(paths.players, len(self._background.weights)) <= bound:
+            return TableGames(arena)
+        return PairGames(arena, listed=listed)
 
 
 def _is_of_one_sum(model: TreeEnsemble) -> bool:

@@ -178,7 +178,7 @@ def test_any_trees_over_columns_that_share_a_player(model, seed):
 def test_a_table_and_pairs_give_the_same(model, seed, summed):
     rng = np.random.default_rng(seed)
     encoded = rng.integers(-3, 4, (6, 6)).astype(float)
-    paths = TreePaths.of(model, model.roots, model.players.astype(np.int16))
+    paths = TreePaths.of(model, thresholds(model), model.roots, model.players.astype(np.int16))
     failed = paths.codes(encoded[1:])
     weights = rng.dirichlet(np.ones(5))
     arena = Arena(paths, failed, model.value[paths.leaves], 5, weights if summed else None)
@@ -195,14 +195,18 @@ def test_trees_that_are_not_kept_in_memory_give_the_same(monkeypatch):
     for name, value in (("_PAIRS_AT_ONCE", 300), ("_KEPT_PAIRS", 600), ("_CODES_AT_ONCE", 100)):
         monkeypatch.setattr(trees, name, value)
     explainer = model.exact()
-    np.testing.assert_allclose(explainer.explain(rows[:5], ["a"] * 5).values, expected, atol=1e-13)
+    for rows_for_lists in (0, 40):
+        monkeypatch.setattr(trees, "_ROWS_FOR_LISTS", rows_for_lists)
+        np.testing.assert_allclose(explainer.explain(rows[:5], ["a"] * 5).values, expected, atol=1e-13)
 
 
-def test_a_tree_too_large_is_not_taken(monkeypatch):
+def test_trees_too_large_are_not_taken(monkeypatch):
     rows, label = numbers()
     model = asked(RandomForestClassifier(**SMALL).fit(rows, label), rows)
-    monkeypatch.setattr(trees, "MOST_PAIRS", 60)
-    assert "leaves" in model.explainer().why
+    for bound in ("MOST_PAIRS", "MOST_PAIRS_IN_ALL"):
+        with monkeypatch.context() as patch:
+            patch.setattr(trees, bound, 60)
+            assert "leaves" in model.explainer().why
 
 
 @given(st.floats(width=64, allow_nan=False), st.floats(width=32, allow_nan=False), st.booleans())
