@@ -313,6 +313,7 @@ def test_more_than_it_has_memory_for_is_said_to_be_so(start: Start) -> None:
     child = ready(start(memory_bytes=150 << 20))
     with pytest.raises(ChildError, match=r"more than \d+ MiB of memory|no memory left"):
         child.predict(np.zeros((1000, 20_000)))
+    assert again(child) == "here"
     with pytest.raises(WireError, match="cannot be asked at once"):
         child.predict(np.broadcast_to(np.zeros(1), (1 << 20, 1 << 10)))
-    assert again(child) == "here"
+    assert confined_child.attempt(child, "result = 'still here'") == "still here"
