@@ -14,10 +14,10 @@ Sentence = Annotated[str, StringConstraints(max_length=2048)]
 
 
 class TrainingSpec(ResourceModel):
-    """The Jobs that train what enrichments need."""
+    """The Jobs of a model: those that train what enrichments need, fetch files and install packages."""
 
     resources: Resources | None = None
-    """Processor and memory of a training Job. What is left out is the install's default: 100m and 512Mi are
+    """Processor and memory of such a Job. What is left out is the install's default: 100m and 512Mi are
     requested, at most 2Gi of memory is used."""
 
 

@@ -151,6 +151,18 @@ def test_a_failed_installation_is_tried_in_rounds_and_at_once_when_something_of_
     assert steps(rests, package_index=index).remove == (failed,)
 
 
+def test_what_is_of_no_use_to_be_tried_again_is_tried_when_something_of_it_changes() -> None:
+    stuck = ENVIRONMENT | {"state": "Failed", "due": False}
+    (plan,) = steps(world_of(PROJECT, environments=[ENVIRONMENT])).make
+    failed = made(plan, "Failed", ago=timedelta(hours=20))
+    rests = world_of(PROJECT, environments=[stuck], jobs=(failed,))
+    assert steps(rests) == Steps()
+    index = PackageIndex(url="https://other.example/simple")
+    assert steps(rests, package_index=index).remove == (failed,)
+    # Somebody has deleted it, or it was a day old.
+    assert [again.name for again in steps(replace(rests, trainings=())).make] == [plan.name]
+
+
 def test_two_lists_of_packages_are_installed_side_by_side() -> None:
     other = {"hash": "cd" * 32, "roles": ["serve"], "state": "Due", "due": True}
     world, _ = running(PROJECT, said=server_said(environments=[ENVIRONMENT, other]), serving=SERVING)

@@ -177,6 +177,23 @@ def test_a_failed_installation_ends_with_the_last_lines_and_when_it_is_tried_aga
     assert (one.state, one.reason) == ("Failed", "InstallFailed")
 
 
+def test_a_list_that_cannot_be_installed_waits_for_a_change_and_says_so() -> None:
+    failed = {"hash": HASH, "roles": ["explain"], "state": "Failed", "due": False, "message": "no"}
+    given = running(explained(), said=server_said(environments=[failed]), entries=[WAITS])
+    told = message(with_jobs(given, "Failed"), "EnvironmentReady")
+    assert told.startswith("no; not tried again before something of it changes or Job census-environment-")
+
+
+def test_a_spec_that_cannot_be_carried_out_leaves_what_is_known_of_the_server() -> None:
+    world, plan = running(explained(), said=server_said(pods=[code()]), entries=[READY])
+    before = status((world, plan))
+    model = world.model.model_copy(update={"status": before})
+    after = status((replace(world, model=model), Plan()))
+    known = {c.type: (c.status, c.reason) for c in after.conditions}
+    assert known["ExplainerReady"] == ("True", "Explaining")
+    assert after.server == before.server
+
+
 def test_a_file_that_cannot_be_fetched_is_told_where_it_is_missed() -> None:
     asset = {"slot": "explain-project", "source_hash": SOURCE_HASH, "state": "Failed", "due": True}
     said = server_said(assets=[asset | {"message": "the file's SHA-256 differs"}])

@@ -145,7 +145,7 @@ def _why(world: World, job: RoundJob, entry: EnrichmentReport) -> Verdict:
 
 def _told(because: str, job: RoundJob, entry: EnrichmentReport) -> str:
     kept = "; what was trained before stays in use" if entry.installed else ""
-    return f"{because}; {job.outlook}{kept}"
+    return f"{because}; {job.outlook()}{kept}"
 
 
 def _advice(job: RoundJob) -> Advice:

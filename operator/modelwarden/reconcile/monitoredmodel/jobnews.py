@@ -23,13 +23,15 @@ _LONGEST_LINES = 900
 @dataclass(frozen=True)
 class Matter:
     """What a Job is to do, as it is told: `doing` while it works ("fetches user_project.zip"), `failed` is
-    the reason once it has given up. `said` is what the store has heard of the last try."""
+    the reason once it has given up. `said` is what the store has heard of the last try; `stuck`: see
+    Errand."""
 
     job: RoundJob | None
     doing: str
     busy: Reason
     failed: Reason
     said: str = ""
+    stuck: bool = False
     trouble: ReconcileError | None = None
 
 
@@ -47,7 +49,9 @@ def news_of(world: World, matter: Matter) -> Verdict:
             why.message if why is not None and (out_of_memory or not matter.said) else _lines(matter.said)
         )
         reason = Reason.OUT_OF_MEMORY if out_of_memory else matter.failed
-        return Verdict("False", reason, f"{because or 'it gave up'}; {job.outlook}", LONGEST)
+        return Verdict(
+            "False", reason, f"{because or 'it gave up'}; {job.outlook(stuck=matter.stuck)}", LONGEST
+        )
     if why is not None and not (matter.said and why.reason == Reason.CRASH_LOOPING):
         return no(why.reason, f"Job {job.name}: {why.message}")
     after = f", after: {_lines(matter.said)}" if matter.said else ""

@@ -83,6 +83,11 @@ def environment_trouble(
     return withheld(secret.name, "packageIndex.credentialsSecretRef", world.secrets.get(secret.name))
 
 
+def is_stuck(entry: AssetReport | EnvironmentReport) -> bool:
+    """Whether the store says that to try the same again is of no use."""
+    return entry.state == "Failed" and not entry.due
+
+
 def secret_names(server: ServerBlueprint) -> frozenset[str]:
     """The Secrets that the server's Jobs would be given."""
     indexes = [server.index_of((role,)) for role in ROLES]
@@ -113,8 +118,14 @@ def _asset(world: World, given: Provisioning, entry: AssetReport, source: Source
         slot=entry.slot,
         source=source,
     )
-    trouble = asset_trouble(world, entry.slot, source)
-    return Errand(entry.slot, entry.source_hash, entry.due, partial(asset_plan, order), trouble=trouble)
+    return Errand(
+        entry.slot,
+        entry.source_hash,
+        entry.due,
+        partial(asset_plan, order),
+        stuck=is_stuck(entry),
+        trouble=asset_trouble(world, entry.slot, source),
+    )
 
 
 def _environment(
@@ -128,8 +139,14 @@ def _environment(
         declared=_declared(world, server),
         index=server.index_of(entry.roles),
     )
-    trouble = environment_trouble(world, server, entry)
-    return Errand("", entry.hash, entry.due, partial(environment_plan, order), trouble=trouble)
+    return Errand(
+        "",
+        entry.hash,
+        entry.due,
+        partial(environment_plan, order),
+        stuck=is_stuck(entry),
+        trouble=environment_trouble(world, server, entry),
+    )
 
 
 def _declared(world: World, server: ServerBlueprint | None) -> str:

@@ -96,10 +96,9 @@ class RoundJob:
             return None
         return datetime.fromisoformat(str(end["lastTransitionTime"])) + waits[self.round - 1]
 
-    @property
-    def outlook(self) -> str:
-        """What becomes of it now that it has given up, as the end of a sentence."""
-        after = self.next_round_at
+    def outlook(self, *, stuck: bool = False) -> str:
+        """What becomes of it now that it has given up, as the end of a sentence. `stuck`: see Errand."""
+        after = None if stuck else self.next_round_at
         if after is None:
             return f"not tried again before something of it changes or Job {self.name} is deleted"
         return f"tried again after {after:%H:%M} UTC, or at once when something of it changes"
@@ -119,13 +118,15 @@ class Steps:
 @dataclass(frozen=True)
 class Errand:
     """One thing that the store speaks of. `due`: a Job is to do it for the inputs `wanted`; those of what is
-    in use are `installed`. `plan` gives the Job of a round, `trouble` says why there can be none."""
+    in use are `installed`. `stuck`: it was tried, and to try the same again is of no use. `plan` gives the
+    Job of a round, `trouble` says why there can be none."""
 
     kind: str
     wanted: str | None
     due: bool
     plan: Callable[[int], JobPlan]
     installed: str | None = None
+    stuck: bool = False
     trouble: ReconcileError | None = None
 
 
@@ -155,7 +156,7 @@ def all_idle(jobs: Iterable[Manifest]) -> Steps:
 def steps_for(asked: Sequence[Asked], jobs: Sequence[Manifest], now: datetime) -> Steps:
     """What follows from what is asked and the Jobs that there are."""
     steps = [Steps(remove=tuple(_unwanted(asked, jobs)))]
-    steps += [_step(of, errand, jobs, now) for of in asked for errand in of.errands if errand.due]
+    steps += [_step(of, errand, jobs, now) for of in asked for errand in of.errands]
     return Steps(
         remove=tuple(job for step in steps for job in step.remove),
         make=tuple(plan for step in steps for plan in step.make),
@@ -185,7 +186,8 @@ def _at_work(jobs: Iterable[Manifest]) -> Iterator[RoundJob]:
 
 
 def _step(of: Asked, errand: Errand, jobs: Sequence[Manifest], now: datetime) -> Steps:
-    if errand.wanted is None or errand.trouble is not None:
+    asks = errand.due or errand.stuck
+    if not asks or errand.wanted is None or errand.trouble is not None:
         return Steps()
     job = job_of_errand(jobs, of.purpose, errand.kind, errand.wanted)
     if job is None:
@@ -198,7 +200,7 @@ def _step(of: Asked, errand: Errand, jobs: Sequence[Manifest], now: datetime) ->
         return Steps((job.live,), (errand.plan(1),))
     if job.may_lack_its_key:
         return Steps(make=(errand.plan(job.round),))
-    due = job.next_round_at
+    due = None if errand.stuck else job.next_round_at
     if due is not None and now >= due:
         return Steps((job.live,), (errand.plan(job.round + 1),))
     return Steps()

@@ -12,8 +12,10 @@ from modelwarden.reconcile.monitoredmodel.provisions import (
     assets_of,
     environment_trouble,
     environments_of,
+    is_stuck,
 )
 from modelwarden.reconcile.monitoredmodel.rounds import job_of_errand
+from modelwarden.reconcile.monitoredmodel.store import refused_pod
 from modelwarden.reconcile.monitoredmodel.world import World
 from modelwarden.reconcile.names import ASSETS, ENVIRONMENT, server_name
 from modelwarden.reconcile.pods import Advice, trouble_of
@@ -25,6 +27,7 @@ from modelwarden.resources.server import CodeReport, Role
 
 EXPLAINABILITY = "explainability"
 """As the store calls it among its enrichments."""
+OF_SERVER = (C.SERVER_AVAILABLE, C.ENVIRONMENT_READY, C.EXPLAINER_READY, C.MONITORED)
 # What a person has to mend.
 HOPELESS = frozenset(
     {
@@ -57,7 +60,7 @@ def server_available(world: World, server: ServerBlueprint, environment: Verdict
         return no(Reason.CHILD_MISSING, "The server is not made yet")
     ready = int((deployment.get("status") or {}).get("readyReplicas") or 0)
     advice = Advice(f"deploy/{server_name(world.model.metadata.name)} -c model-server", _memory(server))
-    trouble = trouble_of(world.server_pods, advice)
+    trouble = trouble_of(world.server_pods, advice) or refused_pod(deployment)
     if not ready and trouble is not None:
         return trouble
     told = _told(world)
@@ -82,11 +85,16 @@ def environment_ready(world: World, server: ServerBlueprint) -> Verdict:
     for entry in entries:
         if entry.state != "Ready":
             job = job_of_errand(world.trainings, ENVIRONMENT, "", entry.hash)
-            doing, busy, failed = "installs packages", Reason.INSTALLING, Reason.INSTALL_FAILED
-            trouble = environment_trouble(world, server, entry)
-            if entry.state == "Failed" and not entry.due and job is None:
-                return Verdict("False", failed, entry.message, LONGEST)
-            return news_of(world, Matter(job, doing, busy, failed, entry.message, trouble))
+            matter = Matter(
+                job,
+                "installs packages",
+                Reason.INSTALLING,
+                Reason.INSTALL_FAILED,
+                said=entry.message,
+                stuck=is_stuck(entry),
+                trouble=environment_trouble(world, server, entry),
+            )
+            return news_of(world, matter)
     if not entries and told.waiting_for:
         return unknown(Reason.WAITING, f"Not known yet: {_waits(told)}")
     if note:
@@ -115,7 +123,8 @@ def explainer_ready(world: World, server: ServerBlueprint, environment: Verdict)
 
 
 def _explaining(told: ServerReport, entry: EnrichmentReport) -> Verdict:
-    differing = [code for code in _codes(told, "explain") if code.differs and code.difference is not None]
+    codes = (code for pod in told.pods for code in pod.codes)
+    differing = [code for code in codes if code.differs and code.difference is not None]
     if differing:
         most = max(code.difference or 0.0 for code in differing)
         text = (
@@ -161,9 +170,15 @@ def _files(world: World, server: ServerBlueprint, role: Role) -> Verdict | None:
     for entry, source in assets_of(world, server):
         if entry.state != "Present" and entry.slot.startswith(f"{role}-"):
             job = job_of_errand(world.trainings, ASSETS, entry.slot, entry.source_hash)
-            trouble = asset_trouble(world, entry.slot, source)
-            doing = f"fetches {entry.slot}"
-            matter = Matter(job, doing, Reason.FETCHING, Reason.SOURCE_FAILED, entry.message, trouble)
+            matter = Matter(
+                job,
+                f"fetches {entry.slot}",
+                Reason.FETCHING,
+                Reason.SOURCE_FAILED,
+                said=entry.message,
+                stuck=is_stuck(entry),
+                trouble=asset_trouble(world, entry.slot, source),
+            )
             return news_of(world, matter)
     return None
 

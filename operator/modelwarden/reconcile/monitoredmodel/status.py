@@ -13,7 +13,8 @@ from modelwarden.errors import Bug, ReconcileError, Transient
 from modelwarden.reconcile.monitoredmodel import data
 from modelwarden.reconcile.monitoredmodel.decide import Plan, rolled_out
 from modelwarden.reconcile.monitoredmodel.enrichments import happenings_of, summaries_of
-from modelwarden.reconcile.monitoredmodel.server import HOPELESS, server_verdicts
+from modelwarden.reconcile.monitoredmodel.jobnews import LONGEST
+from modelwarden.reconcile.monitoredmodel.server import HOPELESS, OF_SERVER, server_verdicts
 from modelwarden.reconcile.monitoredmodel.serversummary import summary_of
 from modelwarden.reconcile.monitoredmodel.storage import storage_ready
 from modelwarden.reconcile.monitoredmodel.store import gave_up, store_available
@@ -51,7 +52,7 @@ def summarise(
     identity = model_id(model.metadata.namespace, model.spec.partner_model_id or model.metadata.name)
     storage, store = storage_ready(world), store_available(world, identity)
     observed = {C.STORAGE_READY: storage, C.STORE_AVAILABLE: store} | _data_verdicts(world, now)
-    of_server = server_verdicts(world, plan.server) if plan.server is not None else {}
+    of_server = _of_server(world, plan, previous)
     needed = _needed(store, plan, of_server)
     ready = failure_of(troubles) or _ready(world, storage, needed, observed[C.DATA_FLOWING])
     standing = standing_of(ready, _pending(world, plan, troubles, needed), _stalled(world, troubles, needed))
@@ -66,8 +67,18 @@ def summarise(
         store=StoreStatus(phase=_phase(world), version=report.version if report else None),
     )
     explainer = of_server.get(C.EXPLAINER_READY)
-    facts = _facts(previous, report) | {"server": summary_of(world, plan.server, previous.server)}
+    server = summary_of(world, plan.server, previous.server) if plan.feasible else previous.server
+    facts = _facts(previous, report) | {"server": server}
     return status.model_copy(update=facts | _trained(world, plan, previous, explainer))
+
+
+def _of_server(world: World, plan: Plan, previous: MonitoredModelStatus) -> dict[C, Verdict]:
+    """The server's conditions; the last known ones while the spec cannot be carried out and the server of the
+    last good one runs."""
+    if plan.server is not None:
+        return server_verdicts(world, plan.server)
+    kept = [c for c in previous.conditions if c.type in OF_SERVER and not plan.feasible]
+    return {C(c.type): Verdict(c.status, c.reason, c.message, LONGEST) for c in kept}
 
 
 def _needed(store: Verdict, plan: Plan, of_server: Mapping[C, Verdict]) -> Verdict:

@@ -22,7 +22,7 @@ def store_available(world: World, model_id: str) -> Verdict:
     if report is not None and report.ready and report.model_id == model_id:
         return yes(Reason.ANSWERING, "The store answers")
     advice = Advice(f"deploy/{world.model.metadata.name} --previous", "spec.store.resources.limits.memory")
-    trouble = trouble_of(world.pods, advice) or _refused_pod(deployment)
+    trouble = trouble_of(world.pods, advice) or refused_pod(deployment)
     return trouble or _word(world.report, model_id, _running(world))
 
 
@@ -47,7 +47,8 @@ def gave_up(deployment: Manifest | None) -> bool:
     return (_condition(deployment, "Progressing") or {}).get("reason") == "ProgressDeadlineExceeded"
 
 
-def _refused_pod(deployment: Manifest) -> Verdict | None:
+def refused_pod(deployment: Manifest) -> Verdict | None:
+    """Why the API server does not let a Deployment's pod be made, if it does not."""
     failure = _condition(deployment, "ReplicaFailure")
     if failure is None or failure.get("status") != "True":
         return None
