@@ -8,17 +8,17 @@ Must not hold numerics, and must not know requests.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from modelwarden.resources.attributes import OutputType, Stage, ValueType
+from modelwarden.resources.attributes import InputType, OutputType, Stage, ValueType
 from modelwarden.resources.cell import CellIdentity
 from modelwarden.resources.resolved import ResolvedAttribute
 from modelwarden.resources.server import ExplainPlan
@@ -47,6 +47,7 @@ _KINDS: dict[ValueType, ValueKind] = {
     ValueType.FLOAT: "FLOAT",
     ValueType.BOOLEAN: "BOOLEAN",
 }
+_PARTED = {InputType.NLP: ValueType.UNSTRUCTURED_TEXT, InputType.IMAGE: ValueType.IMAGE}
 _CLASSIFIES = (OutputType.MULTICLASS, OutputType.MULTILABEL)
 _TRIES_ONE_SECONDS = 60.0
 _READ_ROWS = 16
@@ -75,21 +76,23 @@ def contract_of(identity: CellIdentity) -> Contract:
     )
 
 
-def input_kind(identity: CellIdentity) -> InputKind:
-    """How rows are taken apart: the columns of a table, the tokens of a text, the segments of an image."""
+def parted_input(identity: CellIdentity) -> tuple[InputKind, int]:
+    """How rows are taken apart: the columns of a table, the tokens of a text, the segments of an image; of
+    these the text or image and its place among the inputs."""
     inputs = _by_position(identity, Stage.PIPELINE_INPUT)
-    if len(inputs) == 1 and inputs[0].value_type is ValueType.UNSTRUCTURED_TEXT:
-        return "NLP"
-    if len(inputs) == 1 and inputs[0].value_type is ValueType.IMAGE:
-        return "IMAGE"
-    return "TABULAR"
+    for input_type, value_type in _PARTED.items():
+        if identity.input_type is input_type:
+            for place, attribute in enumerate(inputs):
+                if attribute.value_type is value_type:
+                    return ("NLP" if input_type is InputType.NLP else "IMAGE"), place
+    return "TABULAR", 0
 
 
 class Model:
     """User code as the engines see it, within the time of the request that they work for."""
 
-    def __init__(self, child: Child, contract: Contract) -> None:
-        self._child, self._contract = child, contract
+    def __init__(self, child: Child, contract: Contract, images: Collection[int] = ()) -> None:
+        self._child, self._contract, self._images = child, contract, images
         self._limit = threading.local()
 
     @contextmanager
@@ -110,6 +113,26 @@ class Model:
         if left <= 0:
             raise OutOfTimeError
         return left
+
+    def rows(self, columns: Sequence[pa.Array]) -> Rows:
+        """Rows of columns as tables have them. Images come as the bytes of files and are read by the user's
+        load_image; where they are only named they are missing. Raises ChildError, ValueError."""
+        plain = [
+            pa.nulls(len(column), pa.string()) if place in self._images else column
+            for place, column in enumerate(columns)
+        ]
+        rows = rows_of(plain, self._contract)
+        for place in self._images:
+            if pa.types.is_binary(columns[place].type):
+                for row, content in enumerate(columns[place].to_pylist()):
+                    rows[row, place] = None if content is None else self._image(content)
+        return rows
+
+    def _image(self, content: bytes) -> Any:
+        try:
+            return self._child.load_image(content, self.left())
+        except UserCodeError:
+            return content  # a flow has no load_image; what is no image at all fails as a row
 
     def predict(self, rows: Rows) -> Floats:
         """See Predict. Raises ChildError, ContractError, OutOfTimeError."""
@@ -166,13 +189,15 @@ def build(child: Child, wish: Wish) -> Engines:
     """
     identity, plan = wish.identity, wish.plan
     contract = contract_of(identity)
-    model = Model(child, contract)
-    rows, stored = read_sample(wish.sample, contract)
+    kind, place = parted_input(identity)
+    model = Model(child, contract, image_places(identity))
+    rows, stored = read_sample(wish.sample, contract, model)
+    predicted, exact, why_not = None, None, "a flow of stages is asked, not read"
     with model.within(child.spec.limits.load_seconds):
-        predicted = model.predict(rows)
+        if kind != "IMAGE":  # the sample has no images, only their names
+            predicted = model.predict(rows)
         background = summarised(rows, predicted, plan.background_hash)
-        exact, why_not = None, "a flow of stages is asked, not read"
-        if wish.readable:
+        if wish.readable and kind == "TABULAR":
             exact, why_not = _exact(child, model, background, rows)
     classified = identity.output_type in _CLASSIFIES
     subject = Subject(
@@ -180,19 +205,29 @@ def build(child: Child, wish: Wish) -> Engines:
         reference=rows,
         background=background,
         units="probability" if classified else "value",
-        input_kind=input_kind(identity),
+        input_kind=kind,
+        place=place,
+        text_delimiter=identity.text_delimiter,
         categorical=_categorical(identity),
         samples=plan.samples,
         seed=0 if plan.seed is None else plan.seed,
     )
     chosen = choose(subject, exact, why_not)
-    path, why = _tried(model, chosen.shap if plan.algorithm == "shap" else chosen.lime, rows)
+    path, why = "lime-image", "Images are explained by LIME, whatever was asked for"
+    if predicted is not None:
+        path, why = _tried(model, chosen.shap if plan.algorithm == "shap" else chosen.lime, rows)
     fallback = None if exact is None else choose(subject, None, _NOT_AS_VERIFIED).shap
-    differs = difference(predicted, stored)
+    differs = None if predicted is None else difference(predicted, stored)
     return Engines(model, contract, chosen, plan, wish.code_hash, path, why, differs, fallback)
 
 
-def read_sample(path: Path, contract: Contract) -> tuple[Rows, Floats]:
+def image_places(identity: CellIdentity) -> tuple[int, ...]:
+    """Places of the inputs that are images."""
+    inputs = _by_position(identity, Stage.PIPELINE_INPUT)
+    return tuple(place for place, a in enumerate(inputs) if a.value_type is ValueType.IMAGE)
+
+
+def read_sample(path: Path, contract: Contract, model: Model) -> tuple[Rows, Floats]:
     """Rows (m, d) of the reference's sample and the predictions (m, k) it has, NaN where it has none. Raises
     ValueError for a file that is not of this model."""
     try:
@@ -203,7 +238,7 @@ def read_sample(path: Path, contract: Contract) -> tuple[Rows, Floats]:
     absent = [name for name in (*contract.inputs, *contract.outputs) if name not in table.column_names]
     if absent or not table.num_rows:
         raise ValueError(f"the reference's sample has no {absent[0] if absent else 'rows'}")
-    rows = rows_of([table.column(name).combine_chunks() for name in contract.inputs], contract)
+    rows = model.rows([table.column(name).combine_chunks() for name in contract.inputs])
     stored: npt.NDArray[np.float64] = np.full((table.num_rows, len(contract.outputs)), np.nan)
     for place, name in enumerate(contract.outputs):
         column = table.column(name)

@@ -23,7 +23,6 @@ from modelwarden_server.explained import (
     SAMPLES,
     SECONDS,
 )
-from modelwarden_server.modelserver.contract import ContractError, rows_of
 from modelwarden_server.modelserver.engines import Engines
 from modelwarden_server.modelserver.supervisor import UserCodeError
 
@@ -79,7 +78,7 @@ def read_question(content: bytes, engines: Engines, seconds: float) -> Question:
     if samples is not None and not 1 <= samples <= _MOST_SAMPLES:
         raise RequestError(f"samples must be 1 to {_MOST_SAMPLES}")
     try:
-        rows = rows_of([table.column(name).combine_chunks() for name in names], engines.contract)
+        rows = engines.model.rows([table.column(name).combine_chunks() for name in names])
     except (ValueError, pa.ArrowException) as error:
         raise RequestError(f"the rows are not the model's inputs: {error}") from None
     return Question(
@@ -121,7 +120,7 @@ class _Work:
         asked = self._asked
         try:
             found = explainer.explain(asked.rows[start:end], asked.ids[start:end], asked.samples)
-        except (UserCodeError, ContractError) as error:
+        except (UserCodeError, ValueError) as error:
             self._bad_calls += 1
             if end - start == 1 or self._bad_calls > _MOST_BAD_CALLS:
                 self._fail(start, end, str(error))

@@ -54,6 +54,7 @@ class CellIdentity(ResourceModel):
     is_batch: bool = False
     pixel_height: int | None = None
     pixel_width: int | None = None
+    text_delimiter: str | None = None
     attributes: tuple[ResolvedAttribute, ...] = ()
     storage: CellStorage = CellStorage()
     log: CellLog = CellLog()
@@ -246,6 +247,7 @@ def identity_of(model: MonitoredModel) -> CellIdentity:
         is_batch=spec.is_batch,
         pixel_height=spec.pixel_height,
         pixel_width=spec.pixel_width,
+        text_delimiter=spec.text_delimiter,
         attributes=resolve_attributes(spec),
         storage=CellStorage()
         if bucket is None
