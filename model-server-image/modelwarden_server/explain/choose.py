@@ -6,7 +6,7 @@ from typing import Literal
 from modelwarden_server.explain.background import Background
 from modelwarden_server.explain.black_box import BlackBox
 from modelwarden_server.explain.explanation import Explainer, Predict, Rows, Units
-from modelwarden_server.explain.image import image_explainer
+from modelwarden_server.explain.image import Load, decoded, image_explainer
 from modelwarden_server.explain.kernel import Budget, kernel_explainer
 from modelwarden_server.explain.lime import lime_explainer
 from modelwarden_server.explain.sample_space import Table
@@ -35,6 +35,8 @@ class Subject:
     seed: int = 0
     place: int = 0
     """Of the text or the image among the inputs; the others are held."""
+    load_image: Load = decoded
+    """What makes of an image file's bytes what predict takes."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def _parts(subject: Subject) -> Explainer:
         box = _asked(subject, "Texts are explained by LIME, whatever was asked for")
         return text_explainer(box, subject.text_delimiter or ANY_DELIMITER, subject.samples, subject.place)
     box = _asked(subject, "Images are explained by LIME, whatever was asked for")
-    return image_explainer(box, subject.samples, place=subject.place)
+    return image_explainer(box, subject.samples, place=subject.place, load=subject.load_image)
 
 
 def _asked(subject: Subject, why: str) -> BlackBox:

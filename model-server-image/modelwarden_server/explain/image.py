@@ -5,6 +5,7 @@ distances are the cosine's, kernel width 0.25. Must not keep images.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,20 +27,13 @@ _MOST_BYTES: Final = 64 * 2**20
 """Of images in one call of predict."""
 
 
-def image_explainer(box: BlackBox, samples: int = 1000, wanted: int = 40, place: int = 0) -> Explainer:
-    """LIME of rows (n, d) with an image at `place`: an array (height, width[, channels]) as predict takes it,
-    or the bytes of a file, which predict is given as an RGB array of uint8. About `wanted` segments; the
-    other inputs are held, their values are 0.
-
-    values at `place`: the sum of the segments'; `parts` of a row is the JSON of {"width", "height", "mask":
-    runs [[segment, pixels], …] row by row, "regions": [{"segment", "explanation_value": [k numbers],
-    "error": [k]}, …]}.
-    """
-    return Parted(box, _Segments(wanted), place, samples)
+Pixels = npt.NDArray[Any]
+Load = Callable[[bytes], Pixels]
+"""The bytes of an image file -> (height, width[, channels]) as predict takes it."""
 
 
-def decoded(content: bytes) -> npt.NDArray[np.uint8]:
-    """The pixels (height, width, 3) of an image file. Raises ValueError with a sentence's part."""
+def decoded(content: bytes) -> Pixels:
+    """The pixels (height, width, 3) of an image file, uint8. Raises ValueError with a sentence's part."""
     try:
         with Image.open(io.BytesIO(content)) as image:
             if image.width * image.height > MOST_PIXELS:
@@ -49,27 +43,46 @@ def decoded(content: bytes) -> npt.NDArray[np.uint8]:
         raise ValueError("the input is no image that can be read") from error
 
 
+def image_explainer(
+    box: BlackBox, samples: int = 1000, wanted: int = 40, place: int = 0, load: Load = decoded
+) -> Explainer:
+    """LIME of rows (n, d) with an image at `place`: an array (height, width[, channels]) as predict takes it,
+    or the bytes of a file, of which `load` makes one. About `wanted` segments; the
+    other inputs are held, their values are 0.
+
+    values at `place`: the sum of the segments'; `parts` of a row is the JSON of {"width", "height", "mask":
+    runs [[segment, pixels], …] row by row, "regions": [{"segment", "explanation_value": [k numbers],
+    "error": [k]}, …]}.
+    """
+    return Parted(box, _Segments(wanted, load), place, samples)
+
+
 def runs(mask: npt.NDArray[np.int64]) -> list[list[int]]:
     """Run lengths [segment, pixels] of a mask, row by row."""
     flat = mask.ravel()
     starts = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
     lengths = np.diff(np.append(starts, flat.size))
-    return np.stack([flat[starts], lengths], axis=1).tolist()
+    return [[int(one), int(length)] for one, length in zip(flat[starts], lengths, strict=True)]
 
 
 @dataclass(frozen=True)
 class _Segments:
     wanted: int
+    load: Load
     path: Path = "lime-image"
     how: str = "segments of like colour were replaced by their mean colour, and a linear model fitted"
+    at_once: int = 1
+
+    def readable(self, value: Any) -> bool:
+        """See Parting. A name is not."""
+        return isinstance(value, bytes | np.ndarray)
 
     def ready(self, value: Any) -> Any:
         """See Parting."""
-        if isinstance(value, bytes | bytearray | memoryview):
-            return decoded(bytes(value))
-        if not isinstance(value, np.ndarray) or value.ndim not in (2, 3) or value.size == 0:
+        found = self.load(value) if isinstance(value, bytes) else value
+        if not isinstance(found, np.ndarray) or found.ndim not in (2, 3) or found.size == 0:
             raise ValueError("the input is no image: neither an array of pixels nor the bytes of a file")
-        return value
+        return found
 
     def explained(
         self, predict: Predict, row: Rows, place: int, samples: int, random: np.random.Generator

@@ -23,8 +23,24 @@ from modelwarden_server.explain.tiles import predicted
 class Parting(Protocol):
     """What makes parts of one kind of input."""
 
-    path: Path
-    how: str
+    @property
+    def path(self) -> Path:
+        """For which kind of input."""
+        ...
+
+    @property
+    def how(self) -> str:
+        """What was done, in a sentence's part."""
+        ...
+
+    @property
+    def at_once(self) -> int:
+        """Rows of one request that predict is given in one call: images may be of several sizes."""
+        ...
+
+    def readable(self, value: Any) -> bool:
+        """Whether a value of the background can be made ready."""
+        ...
 
     def ready(self, value: Any) -> Any:
         """The value as predict takes it. Raises ValueError with a sentence's part."""
@@ -48,13 +64,16 @@ class Parted:
 
     @cached_property
     def _expected(self) -> Floats | None:
-        """(k,): of the background's rows whose input is there; None if there is none."""
+        """(k,): of the background's rows whose input can be read; None if there is none."""
         background = self.box.background
-        there = ~missing(background.rows[:, self.place])
-        if not there.any():
+        usable = np.array([self.parting.readable(value) for value in background.rows[:, self.place]])
+        if not usable.any():
             return None
-        weights = background.weights[there] / background.weights[there].sum()
-        return np.asarray(weights @ predicted(self.box.predict, self._ready(background.rows[there])))
+        weights = background.weights[usable] / background.weights[usable].sum()
+        return np.asarray(weights @ self._predicted(self._ready(background.rows[usable])))
+
+    def _predicted(self, ready: Rows) -> Floats:
+        return predicted(self.box.predict, ready, self.parting.at_once)
 
     def explain(self, rows: Rows, ids: Sequence[str], samples: int | None = None) -> Explanations:
         """See Explainer. A row whose input is missing is not asked for: its numbers are NaN. Raises
@@ -68,22 +87,22 @@ class Parted:
         size = self.samples if samples is None else samples
         size = min(max(LEAST_SAMPLES, size - size % GROUPS), MOST_SAMPLES)
         ready = self._ready(rows)
-        predictions = predicted(self.box.predict, ready)
+        predictions = self._predicted(ready)
         told = [self._one(row, name, size) for row, name in zip(ready, ids, strict=True)]
         values, errors = np.zeros((2, *predictions.shape, rows.shape[1]))
         values[:, :, self.place] = np.stack([self._sum(found, predictions) for found, _ in told])
         errors[:, :, self.place] = np.stack([self._sum_error(found, predictions) for found, _ in told])
         expected = self._expected
-        about = (
-            self.box.background.how if expected is not None else "nothing: the background has no such input"
-        )
+        about = f"that of {self.box.background.how}"
+        if expected is None:
+            about, expected = "not known and given as 0", np.zeros(predictions.shape[1])
         return Explanations(
             values=values,
-            expected=np.full(predictions.shape[1], np.nan) if expected is None else expected,
+            expected=expected,
             predictions=predictions,
             units=self.box.units,
             path=self.parting.path,
-            why=f"{self.box.why}; {self.parting.how}; expected is that of {about}",
+            why=f"{self.box.why}; {self.parting.how}; expected is {about}",
             model_rows=np.array([1 + (found.asked if found else 0) for found, _ in told], dtype=np.int64),
             errors=errors,
             parts=tuple(json.dumps(what, ensure_ascii=False, separators=(",", ":")) for _, what in told),

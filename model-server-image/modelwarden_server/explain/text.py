@@ -80,15 +80,20 @@ class _Tokens:
     delimiter: re.Pattern[str]
     said: str
     path: Path = "lime-text"
+    at_once: int = 256
 
     @property
     def how(self) -> str:
         """See Parting."""
         return f"tokens between {self.said} were left out by their places, and a linear model fitted"
 
+    def readable(self, value: Any) -> bool:
+        """See Parting."""
+        return isinstance(value, str)
+
     def ready(self, value: Any) -> Any:
         """See Parting."""
-        if not isinstance(value, str):
+        if not self.readable(value):
             raise ValueError("the input is no text")
         return value
 

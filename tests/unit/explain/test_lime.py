@@ -257,6 +257,27 @@ def test_the_segments_that_matter_are_those_that_the_model_looks_at() -> None:
     assert told.values[0, 0, 0] == pytest.approx(values.sum())
 
 
+def test_images_are_read_by_the_users_own_reader_and_may_be_of_several_sizes() -> None:
+    shapes = set()
+
+    def model(x: Cells) -> Floats:
+        shapes.update(np.stack(list(x[:, 0])).shape[1:])  # as a stack of one size
+        return np.array([[float(image.mean())] for image in x[:, 0]])
+
+    def load(content: bytes) -> Floats:
+        return np.full((len(content), 6), 0.5)
+
+    named = rows_of("8f3a.png")
+    explainer = image_explainer(box(model, named), 200, load=load)
+    told = explainer.explain(rows_of(b"four", b"sixsix", None), ["a", "b", "c"])
+    assert shapes == {4, 6}
+    assert told.predictions[:2, 0] == pytest.approx(0.5)
+    assert np.isnan(told.values[2]).all()
+    # The background has names and no images.
+    assert told.expected.tolist() == [0.0]
+    assert "not known" in told.why
+
+
 @pytest.mark.parametrize("cell", [b"no image", "name.png", np.zeros(3), 4.5])
 def test_what_is_no_image_is_refused(cell: Any) -> None:
     explainer = image_explainer(box(texture, rows_of(picture())), 200)
