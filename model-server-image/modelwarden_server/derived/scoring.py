@@ -107,9 +107,10 @@ class RowScorer:
     """Which rows are scored at all."""
     duty: Callable[[], None] = lambda: None
     """Something else that the thread does, each time that it looks."""
-    also_forget: Callable[[Words, list[Renamed]], None] = lambda _keys, _renamed: None
-    """Has the rows of these ids removed wherever else they are, after this table's; told of its files that
-    were written anew."""
+    also_forget: Callable[[Words], None] = lambda _keys: None
+    """Has the rows of these ids removed wherever else they are, before this table's."""
+    renamed: Renamed = lambda _old, _new: None
+    """Told of files of this table that are written anew because rows are forgotten."""
     problem: str | None = None
     """Why scores are behind the table, if they are."""
 
@@ -196,7 +197,8 @@ class RowScorer:
 
     def remove(self, keys: Words) -> None:
         """Remove the rows of these ids, at once: the thread's own, others ask for it (`forget`)."""
-        self.also_forget(keys, self.derived.remove(keys))
+        self.also_forget(keys)
+        self.derived.remove(keys, self.renamed)
 
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """See CommitListener: rows are read from the table, by the thread."""

@@ -25,8 +25,8 @@ from modelwarden_server.store.upkeep import KeepRules, to_merge
 
 _NOTHING = -1
 _NEVER = 1 << 62
-Renamed = tuple[TableFile, TableFile | None]
-"""A file, and what came in its place; None: no row was left."""
+Renamed = Callable[[TableFile, TableFile | None], None]
+"""Told of a file, and of what came in its place; None: no row was left."""
 
 
 class Counts(Protocol):
@@ -104,6 +104,10 @@ def _nothing_apart(_file: TableFile) -> bool:
     return False
 
 
+def _untold(_old: TableFile, _new: TableFile | None) -> None:
+    """For who needs not know."""
+
+
 @dataclass
 class DerivedTable:
     """`table`, made from `source`. Files that are `apart` are neither joined nor removed for their age."""
@@ -134,13 +138,12 @@ class DerivedTable:
             merge_files(self.table, files)
         self.table.vacuum(self.grace)
 
-    def remove(self, keys: Words) -> list[Renamed]:
-        """Remove the rows of these ids; the files that had them at once. Tells which files were written
-        anew. Durable when it returns. Raises OSError, CommitError.
+    def remove(self, keys: Words, renamed: Renamed = _untold) -> None:
+        """Remove the rows of these ids; the files that had them at once. `renamed` is told of each file as
+        soon as it is written anew. Durable when it returns. Raises OSError, CommitError.
         """
         wanted = {tuple(key) for key in keys.tolist()}
         first = np.unique(keys[:, 0])
-        changed: list[Renamed] = []
         for file in self.table.files:
             found: set[str] = set()
             for batch in self.table.read([file], [ID]):
@@ -149,9 +152,8 @@ class DerivedTable:
                 continue
             keep = partial(without, pa.array(sorted(found), pa.string()))
             commit = self.table.replace(rows_without(self.table, file, keep), {})
-            changed.append((file, commit.files[0] if commit.files else None))
+            renamed(file, commit.files[0] if commit.files else None)
         self.table.vacuum(0.0)
-        return changed
 
     def _to_join(self) -> list[TableFile]:
         """Adjacent files to be joined: a run ends at a file that is apart."""

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from modelwarden_server.derived.scoring import KEYS, RowScorer
-from modelwarden_server.derived.table import DerivedTable, Renamed, among, oldest_arrival
+from modelwarden_server.derived.table import DerivedTable, among, oldest_arrival
 from modelwarden_server.explained import ID as WIRE_ID
 from modelwarden_server.explanations.table import FAILURE, table_rows
 from modelwarden_server.explanations.tasks import MOST_ROWS, TaskBoard
@@ -95,6 +95,7 @@ class Feed:
     def __post_init__(self) -> None:
         self.queue.duty = self.attend
         self.queue.also_forget = self.forget
+        self.queue.renamed = self.renamed
         self.queue.derived.apart = lambda file: file.name in self._open
         self.queue.derived.grace = 0.0  # nobody but this thread reads them
         self.queue.derived.retired = self._skipped
@@ -132,8 +133,8 @@ class Feed:
             self._give_up()
         self._tend()
 
-    def forget(self, keys: Words, renamed: list[Renamed]) -> None:
-        """Remove rows everywhere. Raises OSError, CommitError."""
+    def forget(self, keys: Words) -> None:
+        """Remove rows wherever they are but in the queue's files. Raises OSError, CommitError."""
         self.forgot()
         wanted = {tuple(key) for key in keys.tolist()}
         first = keys[:, 0]
@@ -142,15 +143,18 @@ class Feed:
             found = set(among(ids.to_pylist(), wanted, first))
             return pa.array([one in found for one in ids.to_pylist()], pa.bool_())
 
-        for old, new in renamed:
-            opened = self._open.pop(old.name, None)
-            if opened is not None and new is not None:
-                opened.file = new
-                opened.forgotten |= wanted
-                self._open[new.name] = opened
-                self.board.renamed(old.name, new.name)
+        for opened in self._open.values():
+            opened.forgotten |= wanted
         self.board.forget(unwanted)
         self.results.remove(keys)
+
+    def renamed(self, old: TableFile, new: TableFile | None) -> None:
+        """A file of the queue was written anew: what is known of it goes on, or pieces would come twice."""
+        opened = self._open.pop(old.name, None)
+        if opened is not None and new is not None:
+            opened.file = new
+            self._open[new.name] = opened
+            self.board.renamed(old.name, new.name)
 
     def _recover(self) -> None:
         """Files of the queue whose rows may have their explanation already: the process was killed between

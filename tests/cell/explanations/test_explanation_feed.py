@@ -189,6 +189,32 @@ def test_forgotten_rows_are_gone_from_table_queue_and_pieces(rows: ExplainedRows
             assert not pc.any(pc.is_in(known, pa.array(sorted(unwanted)))).as_py()
 
 
+def test_a_disk_that_fails_while_rows_are_forgotten_leaves_no_row_twice(
+    rows: ExplainedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = rows.store(20)
+    rows.work()
+    ids += rows.store(20, at=1)
+    rows.work()
+    assert len(rows.feed.queue.table.files) == 2
+    unwanted = [ids[3], ids[33]]
+    stage, calls = AppendTable.stage, []
+
+    def failing(self: AppendTable, *given: object, **more: object) -> object:
+        calls.append(given)
+        if len(calls) == 2:
+            raise OSError("the disk fails")
+        return stage(self, *given, **more)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(AppendTable, "stage", failing)
+        with pytest.raises(OSError, match="the disk fails"):
+            rows.forget(unwanted)
+    rows.forget(unwanted)
+    rows.explain_all()
+    assert rows.ids() == sorted(set(ids) - set(unwanted))
+
+
 def test_what_a_holder_brings_after_rows_of_it_were_forgotten_is_late(rows: ExplainedRows) -> None:
     ids = rows.store(20)
     rows.work()
