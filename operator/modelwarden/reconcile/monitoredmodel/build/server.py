@@ -128,7 +128,12 @@ def _model_server(plan: Blueprint, server: ServerBlueprint, grace: int, env: lis
         "image": server.runtime.image,
         "imagePullPolicy": plan.install.pull_policy,
         "command": ["python", "-m", "modelwarden_server"],
-        "args": ["model-server", f"--run={_RUN}", f"--grace-seconds={grace - _LINGER_SECONDS - 5}"],
+        "args": [
+            "model-server",
+            f"--shared={_SHARED}",
+            f"--run={_RUN}",
+            f"--grace-seconds={grace - _LINGER_SECONDS - 5}",
+        ],
         "env": [*env, *(entry for entry in limits if entry["name"] not in own)],
         "resources": model_server_resources(server.wish),
         "securityContext": podtemplate.container_security(),
