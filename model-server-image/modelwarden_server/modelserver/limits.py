@@ -34,7 +34,12 @@ class ChildLimits:
     call_seconds: float = 180.0
     """For one call that names no time of its own; then the child is killed and started anew."""
     answer_bytes: int = 512 << 20
-    """Most bytes of one answer."""
+    """Most bytes of one question or answer."""
+
+    @property
+    def message_bytes(self) -> int:
+        """Most bytes of one message: as much of the model server's own memory may be taken for it."""
+        return min(self.answer_bytes, self.memory_bytes // 2)
 
 
 def memory_excess(pid: int, limits: ChildLimits) -> str | None:

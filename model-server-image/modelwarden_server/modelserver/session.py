@@ -94,7 +94,7 @@ class Session:
             "handler": spec.handler,
             "settings": dict(spec.settings),
             "limits": asdict(spec.limits) | {"memory_bytes": spec.limits.memory_bytes * 9 // 10},
-            "most_bytes": spec.limits.answer_bytes,
+            "most_bytes": spec.limits.message_bytes,
             "readable": [str(spec.project), str(_OWN / "modelwarden_server"), *environment, *packages],
             "writable": [str(spec.work)],
             "path": {
@@ -147,7 +147,7 @@ class Session:
                     raise EOFError("the process ended")
                 view = view[count:]
 
-        return read_message(read_into, self.spec.limits.answer_bytes)
+        return read_message(read_into, self.spec.limits.message_bytes)
 
     def _write(self, header: dict[str, Any], buffers: Sequence[Buffer], deadline: float) -> None:
         def write(view: memoryview) -> None:
@@ -155,7 +155,7 @@ class Session:
             self._wire.settimeout(max(deadline - time.monotonic(), 0.001))
             self._wire.sendall(view)
 
-        most = self.spec.limits.answer_bytes
+        most = self.spec.limits.message_bytes
         if sum(_bytes(buffer) for buffer in buffers) > most:
             raise WireError(f"more than {most} bytes cannot be asked at once")
         write_message(write, header, buffers)

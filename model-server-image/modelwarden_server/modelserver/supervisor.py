@@ -9,6 +9,7 @@ import ctypes
 import logging
 import os
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,6 +73,11 @@ class Child:
 
     def start(self) -> None:
         """Start it; returns at once. Loading goes on in a thread."""
+        if sys.platform != "linux":
+            self._tell(
+                replace(self._status, state="Failed", message="user code can be confined on Linux only")
+            )
+            return
         _hide_this_process()
         self._thread.start()
 
