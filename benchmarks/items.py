@@ -7,6 +7,7 @@ from benchmarks import (
     append,
     door,
     drift,
+    explain_black_box,
     explain_exact,
     fairness,
     hotspots,
@@ -31,6 +32,7 @@ ITEMS: tuple[Item, ...] = (
     hotspots.ITEM,
     anomaly.ITEM,
     explain_exact.ITEM,
+    explain_black_box.ITEM,
     *memory.ITEMS,
 )
 
