@@ -128,13 +128,11 @@ def _described_column(values: list[Any]) -> tuple[dict[str, Any], list[memoryvie
         return {"of": "bool"}, [_view(np.array(values, dtype="|u1"))]
     if kinds == {int} and min(values) >= -(2**63) and max(values) < 2**63:
         return {"of": "int"}, [_view(np.array(values, dtype="<i8"))]
-    numbers: dict[Any, int] = {}
-    codes = np.empty(len(values), dtype="<u4")
-    for place, value in enumerate(values):
-        # 1, 1.0 and True are equal keys but other values; NaN is no key at all
-        key = value if type(value) is str else (type(value), "nan" if value != value else value)
-        codes[place] = numbers.setdefault(key, len(numbers))
-    table = [float("nan") if k == (float, "nan") else k[1] if type(k) is tuple else k for k in numbers]
+    # 1, 1.0 and True are equal keys but other values; NaN is no key at all.
+    keys = values if kinds == {str} else [(type(v), "nan" if v != v else v) for v in values]
+    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
+    codes = np.fromiter(map(places.__getitem__, keys), dtype="<u4", count=len(keys))
+    table = [key if type(key) is str else float("nan") if key == (float, "nan") else key[1] for key in places]
     text = json.dumps(table).encode("ascii")
     return {"of": "codes", "table": len(text)}, [memoryview(text), _view(codes)]
 
