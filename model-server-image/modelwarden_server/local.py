@@ -95,7 +95,9 @@ async def _run(local: LocalModel, options: _Options, console: Console) -> int:
         log_as_json("info", stream)
         key = _key(data / "key")
         url = f"http://{options.address.host}:{options.address.port}"
-        pod = LocalPod(data / "server", data / "key", url, options.address.host, options.server_port)
+        # Whole paths: user code runs in the folder of its files.
+        whole = data.resolve()
+        pod = LocalPod(whole / "server", whole / "key", url, options.address.host, options.server_port)
         settings = SettingsHolder(local.settings(pod.url), key)
         cell = Cell(local.identity(), settings, data / "volume", Pace(seconds=0.5))
         _greet(console, cell, url, data)
