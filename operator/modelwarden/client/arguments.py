@@ -11,6 +11,7 @@ from typing import Any
 from modelwarden.client import (
     anomaly_commands,
     commands,
+    explain_commands,
     fair_commands,
     hotspot_commands,
     performance_commands,
@@ -100,6 +101,7 @@ def parser() -> argparse.ArgumentParser:
     performance_commands.add_to(added, cell)
     hotspot_commands.add_to(added, cell)
     anomaly_commands.add_to(added, cell)
+    explain_commands.add_to(added, cell)
     # Its arguments are the server's own: see `cli.main`.
     added.add_parser("local", help="run a model's server here, from its YAML and a folder, without a cluster")
     return made

@@ -106,6 +106,20 @@ class Asking(Connection):
         request = replace(self._request("GET", path), params=params or None)
         return self._object(request)
 
+    def explanation(self, partner_inference_id: str, **params: str) -> dict[str, Any]:
+        """Why the model said that of a stored inference, as it is answered (docs/api.md): `algorithm`,
+        `n_samples`, `sort`, `page`, `page_size`.
+        """
+        return self.ask(f"/inferences/{quote(partner_inference_id, safe='')}/explanation", **params)
+
+    def what_if(self, inputs: Mapping[str, Any], **params: str) -> dict[str, Any]:
+        """What the model would say, and why, of a row that never was: every input by its name. `algorithm`,
+        `n_samples`.
+        """
+        given = [{"attribute_name": name, "attribute_value": value} for name, value in inputs.items()]
+        request = self._request("POST", "/what_if", {"model_pipeline_input": given})
+        return self._object(replace(request, params=params or None))
+
     def batch(self, batch_id: str) -> dict[str, Any]:
         """The state of a batch: rows counted, open or uploaded."""
         return self._object(self._request("GET", f"/batches/{quote(batch_id, safe='')}"))

@@ -17,6 +17,7 @@ from modelwarden_server.explanations.answer import BAD_ROW, AnswerError, read_an
 from modelwarden_server.explanations.feed import Bounds
 from modelwarden_server.explanations.room import ExplanationRoom
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, NO_ANSWER, REST_SECONDS
+from modelwarden_server.store import upkeep
 from modelwarden_server.store.delta import AppendTable, Replacement
 
 
@@ -26,25 +27,25 @@ def rows(tmp_path: Path) -> ExplainedRows:
 
 
 def test_every_stored_row_is_explained_once_with_its_own_values(rows: ExplainedRows) -> None:
-    for part in range(5):
-        rows.store(200, at=part)
+    for part in range(3):
+        rows.store(100, at=part)
     rows.explain_all()
     assert rows.values() == expected_values(rows)
-    assert len(rows.ids()) == 1000
+    assert len(rows.ids()) == 300
     tally = rows.feed.tally()
-    assert (tally.explained, tally.waiting, tally.failed, tally.skipped) == (1000, 0, 0, 0)
+    assert (tally.explained, tally.waiting, tally.failed, tally.skipped) == (300, 0, 0, 0)
     assert not rows.feed.queue.table.files
 
 
 def test_the_same_share_of_ids_is_chosen_however_rows_come(tmp_path: Path) -> None:
     one, many = ExplainedRows(tmp_path / "one", share=0.25), ExplainedRows(tmp_path / "many", share=0.25)
-    one.store(2000)
+    one.store(600)
     for part in range(4):
-        many.store(500, at=part)
+        many.store(150, at=part)
     one.explain_all()
     many.explain_all()
     assert one.ids() == many.ids()
-    assert 400 < len(one.ids()) < 600
+    assert 110 < len(one.ids()) < 190
 
 
 def test_rows_that_came_before_it_was_turned_on_are_passed_over(rows: ExplainedRows) -> None:
@@ -117,13 +118,13 @@ def test_of_two_holders_of_a_piece_the_first_answer_counts_and_the_other_is_late
 
 
 def test_after_a_crash_what_is_in_the_table_is_not_asked_again(rows: ExplainedRows) -> None:
-    rows.store(1000)
+    rows.store(300)
     rows.work()
     for _ in range(3):
         rows.bring(rows.lease())
         rows.work()
     done = set(rows.ids())
-    assert 0 < len(done) < 1000
+    assert 0 < len(done) < 300
     before = rows.feed.tally()
     rows.open()
     rows.work()
@@ -320,11 +321,14 @@ def test_explanations_of_retired_inferences_go_too(rows: ExplainedRows) -> None:
     assert rows.ids() == sorted(kept)
 
 
-def test_many_small_files_of_explanations_become_one(rows: ExplainedRows) -> None:
-    for part in range(17):
+def test_many_small_files_of_explanations_become_one(
+    rows: ExplainedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "FEWEST", 4)
+    for part in range(5):
         rows.store(1, at=part)
         rows.explain_all()
-    assert len(rows.feed.table.files) < 10
+    assert len(rows.feed.table.files) < 3
     assert rows.values() == expected_values(rows)
 
 
