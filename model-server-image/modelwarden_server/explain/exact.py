@@ -23,6 +23,7 @@ _DISAGREES: Final = 10.0
 """Times what is tolerated when a model is verified: of rows that may be far from the reference."""
 _CALLS: Final = 2
 """Rows that predict is given for a row: once to be encoded, once to be compared."""
+_CELLS_AT_ONCE: Final = 4 << 20
 _MOST_TRIED: Final = 32
 """Rows of a request that may bring what no row had until now: each costs a row for each input."""
 
@@ -43,16 +44,22 @@ def exact_explainer(
         return Unverified("values of a linear model through an exponential have no exact form")
     rows = sample if linear else background.rows
     how = f"the mean of {len(sample)} reference rows" if linear else background.how
-    weights = np.full(len(sample), 1 / len(sample)) if linear else background.weights
     try:
-        encoded = encode(rows)
-        base = Base(rows[:1], encoded[:1], encode)
-        players, lost = completed(shown.model.players, base, rows, encoded, len(rows))
-        if lost.any():
+        base = Base(rows[:1], encode(rows[:1]), encode)
+        players, lost, pieces = shown.model.players, False, []
+        at_once = max(1, _CELLS_AT_ONCE // len(players))
+        for start in range(0, len(rows), at_once):
+            piece = rows[start : start + at_once]
+            encoded = encode(piece)
+            players, without = completed(players, base, piece, encoded, len(piece))
+            lost = lost or bool(without.any())
+            # Only the mean of a linear model's background counts; it may have many columns.
+            pieces.append(encoded.sum(axis=0, keepdims=True) / len(rows) if linear else encoded)
+        if lost:
             return Unverified("inputs of some reference rows do not reach the estimator one by one")
-        against = TreeBackground(encoded, weights)
-        subject = _Subject(shown, predict, base, against, how)
-        return ExactExplainer(subject, players)
+        weights = np.ones(len(pieces)) if linear else background.weights
+        against = TreeBackground(np.concatenate(pieces), weights)
+        return ExactExplainer(_Subject(shown, predict, base, against, how), players)
     except ValueError as error:
         return Unverified(f"its arrays cannot be used: {str(error)[:200]}")
 
@@ -141,7 +148,7 @@ class ExactExplainer:
             else ""
         )
         return (
-            f"exact SHAP values of {what[engine.units]}{carried}, from the {kind}{name}: on"
+            f"Exact SHAP values of {what[engine.units]}{carried}, from the {kind}{name}: on"
             f" {shown.rows} rows, half of them mixed, they give what predict gives"
             f" (to {max(shown.difference, 1e-16):.0e});"
             f" background: {self._subject.how}"

@@ -7,12 +7,15 @@ from.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from modelwarden_server.explain.evaluate import raw
 from modelwarden_server.explain.explanation import Floats, Units
 from modelwarden_server.explain.exported import UNKNOWN, LinearModel
+
+_CELLS_AT_ONCE: Final = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +47,12 @@ class LinearEngine:
         known = np.flatnonzero(self.model.players != UNKNOWN)
         order = known[np.argsort(self.model.players[known], kind="stable")]
         players, first = np.unique(self.model.players[order], return_index=True)
-        moved = (encoded - self.mean)[:, None, order] * self.model.coef[None, :, order]
         found = np.zeros((len(encoded), len(self.model.coef), self.inputs))
-        if len(order):
-            found[:, :, players] = np.add.reduceat(moved, first, axis=2)
+        at_once = max(1, _CELLS_AT_ONCE // self.model.coef.size)
+        for start in range(0, len(encoded) if len(order) else 0, at_once):
+            piece = slice(start, start + at_once)
+            moved = (encoded[piece] - self.mean)[:, None, order] * self.model.coef[None, :, order]
+            found[piece, :, players] = np.add.reduceat(moved, first, axis=2)
         return self._both(found)
 
     def _both(self, found: Floats) -> Floats:

@@ -26,6 +26,8 @@ LEAST_ROWS: Final = 8
 _MOST_ROWS: Final = 64
 _ROWS_IN_ALL: Final = 20_000
 _ROWS_AT_ONCE: Final = 8192
+_CELLS_AT_ONCE: Final = 4 << 20
+"""Of encoded rows: words of a text may be many columns."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Trial:
         self._model, self._encode_all, self._predict = exported, encode, predict
         many = min(len(sample), _MOST_ROWS, max(LEAST_ROWS, _ROWS_IN_ALL // (2 * sample.shape[1])))
         self._rows = sample[np.linspace(0, len(sample) - 1, many).round().astype(np.int64)]
+        self._rows_at_once = max(1, min(_ROWS_AT_ONCE, _CELLS_AT_ONCE // len(exported.players)))
         self._what = f"the {exported.estimator or 'estimator'} that was found"
 
     def verified(self) -> Verified:
@@ -136,7 +139,7 @@ class _Trial:
     def _moved(self, encoded: Floats) -> npt.NDArray[np.bool_]:
         """(d, e): which columns move in some row when an input is taken from another row."""
         many, inputs = self._rows.shape
-        at_once = max(1, _ROWS_AT_ONCE // (2 * many))
+        at_once = max(1, self._rows_at_once // (2 * many))
         others = [self._rows[(np.arange(many) + shift) % many] for shift in (1, many // 2)]
         moved = np.zeros((inputs, encoded.shape[1]), dtype=np.bool_)
         for start in range(0, inputs, at_once):
@@ -159,8 +162,8 @@ class _Trial:
 
     def _encode(self, rows: Rows) -> Floats:
         pieces = []
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            piece = rows[start : start + _ROWS_AT_ONCE]
+        for start in range(0, len(rows), self._rows_at_once):
+            piece = rows[start : start + self._rows_at_once]
             try:
                 encoded = self._encode_all(piece)
             except ValueError as error:

@@ -164,7 +164,7 @@ def test_a_row_of_which_predict_says_something_else_is_not_explained_and_the_oth
 
 def test_many_inputs_are_looked_at_in_few_rows_each():
     rng = np.random.default_rng(0)
-    rows = rng.normal(size=(40, 300))
+    rows = rng.normal(size=(40, 150))
     model = LogisticRegression().fit(rows, rows[:, 0] > 0)
     calls = []
 
@@ -172,7 +172,8 @@ def test_many_inputs_are_looked_at_in_few_rows_each():
         calls.append(len(given))
         return given
 
-    found = asked(model, rows, encode=encode).exact().explain(rows[:1], ["a"])
+    explainer = asked(model, rows, encode=encode).exact()
+    found = explainer.explain(rows[:1], ["a"])
     np.testing.assert_allclose(found.values[0, 1], model.coef_[0] * (rows[0] - rows.mean(axis=0)))
     assert max(calls) <= 8192
     assert sum(calls) < 45_000
