@@ -111,6 +111,9 @@ async def _ingest(options: argparse.Namespace) -> int:
     from modelwarden_server.logs import log_as_json
 
     log_as_json(options.log_level, pod=options.pod)
+    from modelwarden_server.heap import free_early
+
+    free_early()
     from modelwarden_server.httpserver import Address
     from modelwarden_server.settings import ConfigurationError, SettingsHolder, read_identity
     from modelwarden_server.sidecar.app import SidecarOptions, run_sidecar

@@ -8,8 +8,6 @@ notice. Must be called before anything large is allocated. Other C libraries are
 
 import ctypes
 
-import pyarrow as pa
-
 # mallopt(3)
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _SETTINGS = {_ARENA_MAX: 2, _TRIM_THRESHOLD: 4 << 20, _MMAP_THRESHOLD: 1 << 20}
@@ -17,7 +15,14 @@ _SETTINGS = {_ARENA_MAX: 2, _TRIM_THRESHOLD: 4 << 20, _MMAP_THRESHOLD: 1 << 20}
 
 def return_memory_early() -> bool:
     """Set the process's allocators; False if its C library knows no such settings."""
+    import pyarrow as pa
+
     pa.set_memory_pool(pa.system_memory_pool())
+    return free_early()
+
+
+def free_early() -> bool:
+    """The same for a process without pyarrow."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False

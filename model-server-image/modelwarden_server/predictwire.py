@@ -21,7 +21,9 @@ class FrameError(ValueError):
     """The bytes are no frame. The message says what is wrong with them."""
 
 
-def frame(header: Mapping[str, Any], buffers: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+def frame(
+    header: Mapping[str, Any], buffers: Sequence[bytes | bytearray | memoryview]
+) -> Iterator[bytes | bytearray | memoryview]:
     """The pieces of a frame: the header's under `sizes` is written here."""
     sizes = [len(buffer) for buffer in buffers]
     head = json.dumps({**header, "sizes": sizes}, separators=(",", ":")).encode()

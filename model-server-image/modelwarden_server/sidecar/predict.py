@@ -17,17 +17,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 import httpx
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from modelwarden.resources.server import ServePlan
-from modelwarden_server.door.bodies import drain, read_large_body
+from modelwarden_server.door.bodies import BODY_SECONDS, drain
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.podwire import PREDICT
 from modelwarden_server.predictwire import FRAME, FrameError, unframe
 from modelwarden_server.sidecar.pod import Pod
-from modelwarden_server.sidecar.predict_form import Asked, read_request
+from modelwarden_server.sidecar.predict_form import Asked, RequestReader
 from modelwarden_server.sidecar.predict_record import (
     RunRecord,
     pieces,
@@ -41,7 +41,8 @@ from modelwarden_server.web import Caller, Refusal, json_answer
 
 log = logging.getLogger(__name__)
 MOST_BODY: Final = 32 << 20
-"""Files and data of one request: the sidecar holds them, in a quarter of a gibibyte."""
+"""Files and data of one request. Inside, with the result and what is on its way, it comes to several times as
+much, and the sidecar has a quarter of a gibibyte: such a large one is alone."""
 MOST_ANSWER: Final = 33 << 20
 MOST_INSIDE: Final = 16
 SPARE_SECONDS: Final = 10.0
@@ -95,14 +96,12 @@ class PredictRoom:
                 serve = self._serve()
                 most = min(MOST_BODY, self.pod.settings.current.ingest.limits.max_body_bytes)
                 size = _declared(request, most)
-                await inside.enter_async_context(self._gate.admit(size, MOST_INSIDE, MOST_BODY))
+                await inside.enter_async_context(self._gate.admit(4 * size, MOST_INSIDE, 4 * MOST_BODY))
             except Refusal:
                 # Who is answered while still sending may see a broken connection instead of the answer.
                 await drain(request.stream(), MOST_BODY)
                 raise
-            body = await read_large_body(request, most)
-            asked = await asyncio.to_thread(read_request, request.headers.get("content-type", ""), body)
-            del body
+            asked = await _read_request(request, most)
             run_id = uuid.uuid4().hex
             if asked.webhook is None:
                 return await self._answered(asked, serve, run_id)
@@ -174,7 +173,7 @@ class PredictRoom:
     async def _predicted(self, asked: Asked, serve: ServePlan) -> Predicted:
         """What the model server says. Raises FailedError, Refusal (400, 502, 503)."""
         header = {"files": [{"name": one.name, "contentType": one.content_type} for one in asked.files]}
-        buffers: list[bytes | memoryview] = [asked.data]
+        buffers: list[bytes | bytearray | memoryview] = [asked.data]
         buffers += [memoryview(one.content) for one in asked.files]
         try:
             async with self.pod.model_server.stream(
@@ -236,6 +235,28 @@ def _declared(request: Request, most: int) -> int:
     if size > most:
         raise Refusal(413, f"the request is larger than {most} bytes: send several smaller")
     return size
+
+
+async def _read_request(request: Request, most: int) -> Asked:
+    """What is asked for, taken apart while it arrives. Refuses (400, 408, 413, 415)."""
+    reader = RequestReader(request.headers.get("content-type", ""))
+    came = 0
+    stream = request.stream()
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for piece in stream:
+                came += len(piece)
+                if came > most:
+                    raise Refusal(413, f"the request is larger than {most} bytes: send several smaller")
+                reader.feed(piece)
+    except TimeoutError:
+        raise Refusal(408, "the request did not arrive in time: send it again") from None
+    except ClientDisconnect:
+        raise Refusal(400, "the request broke off: send it again") from None
+    except Refusal:
+        await drain(stream, MOST_BODY)
+        raise
+    return reader.finish()
 
 
 async def _bounded(answer: httpx.Response) -> bytearray:

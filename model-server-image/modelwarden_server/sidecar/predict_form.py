@@ -35,7 +35,7 @@ class GivenFile:
 class Asked:
     """A request to predict. `data` is the JSON list of `points` data points."""
 
-    data: bytes
+    data: bytes | bytearray
     points: int
     files: tuple[GivenFile, ...] = ()
     webhook: str | None = None
@@ -46,26 +46,44 @@ class _Object(msgspec.Struct):
     webhook_endpoint: str | None = None
 
 
-def read_request(content_type: str, body: bytearray) -> Asked:
-    """The request. Raises Refusal (400, 415)."""
-    kind, options = parse_options_header(content_type)
-    if kind == b"multipart/form-data":
-        if not options.get(b"boundary"):
-            raise Refusal(400, f"the form has no boundary: {_EXAMPLE}")
-        return _form(options[b"boundary"], body)
-    if kind not in (b"application/json", b"", b"text/plain", b"application/x-www-form-urlencoded"):
-        raise Refusal(415, f"{kind.decode('ascii', 'replace')[:80]!r} is not taken here: {_EXAMPLE}")
-    # curl -d says that JSON is a form of names and values, unless it is told better.
-    if body.lstrip()[:1] != b"{":
-        return _asked(bytes(body), (), None)
-    try:
-        given = msgspec.json.decode(body, type=_Object)
-    except msgspec.DecodeError as error:
-        raise Refusal(400, f"the body cannot be read ({error}): {_EXAMPLE}") from None
-    return _asked(bytes(given.data), (), given.webhook_endpoint)
+class RequestReader:
+    """Takes the body piece by piece: of a form nothing is held twice. Raises Refusal (400, 413, 415)."""
+
+    def __init__(self, content_type: str) -> None:
+        kind, options = parse_options_header(content_type)
+        self._body = bytearray()
+        self._form: _Form | None = None
+        if kind == b"multipart/form-data":
+            if not options.get(b"boundary"):
+                raise Refusal(400, f"the form has no boundary: {_EXAMPLE}")
+            self._form = _Form(options[b"boundary"])
+        # curl -d says that JSON is a form of names and values, unless it is told better.
+        elif kind not in (b"application/json", b"", b"text/plain", b"application/x-www-form-urlencoded"):
+            told = ascii(kind.decode("ascii", "replace")[:80])
+            raise Refusal(415, f"{told} is not taken here: {_EXAMPLE}")
+
+    def feed(self, piece: bytes) -> None:
+        """The next bytes."""
+        if self._form is None:
+            self._body += piece
+        else:
+            self._form.feed(piece)
+
+    def finish(self) -> Asked:
+        """The request, once the body has ended."""
+        if self._form is not None:
+            return _asked_by(self._form)
+        body = self._body
+        if body.lstrip()[:1] != b"{":
+            return _asked(body, (), None)
+        try:
+            given = msgspec.json.decode(body, type=_Object)
+        except msgspec.DecodeError as error:
+            raise Refusal(400, f"the body cannot be read ({error}): {_EXAMPLE}") from None
+        return _asked(bytes(given.data), (), given.webhook_endpoint)
 
 
-def _asked(data: bytes, files: tuple[GivenFile, ...], webhook: str | None) -> Asked:
+def _asked(data: bytes | bytearray, files: tuple[GivenFile, ...], webhook: str | None) -> Asked:
     try:
         points = len(msgspec.json.decode(data, type=list[msgspec.Raw]))
     except msgspec.DecodeError as error:
@@ -88,10 +106,30 @@ class _Part:
 class _Form:
     """Parts of a form as the parser finds them."""
 
-    def __init__(self) -> None:
+    def __init__(self, boundary: bytes) -> None:
         self.parts: list[_Part] = []
         self.ended = False
         self._header = bytearray()
+        self._parser = MultipartParser(
+            boundary,
+            {
+                "on_part_begin": self.begin,
+                "on_header_begin": self.header_begin,
+                "on_header_field": self.header_name,
+                "on_header_value": self.header_value,
+                "on_headers_finished": self.headers_finished,
+                "on_part_data": self.data,
+                "on_end": self.end,
+            },
+            max_header_count=16,
+            max_header_size=8 << 10,
+        )
+
+    def feed(self, piece: bytes) -> None:
+        try:
+            self._parser.write(piece)
+        except FormParserError as error:
+            raise Refusal(400, f"the form cannot be read ({error}): {_EXAMPLE}") from None
 
     def begin(self) -> None:
         if len(self.parts) > MOST_FILES:
@@ -123,28 +161,7 @@ class _Form:
         self.ended = True
 
 
-def _form(boundary: bytes, body: bytearray) -> Asked:
-    form = _Form()
-    parser = MultipartParser(
-        boundary,
-        {
-            "on_part_begin": form.begin,
-            "on_header_begin": form.header_begin,
-            "on_header_field": form.header_name,
-            "on_header_value": form.header_value,
-            "on_headers_finished": form.headers_finished,
-            "on_part_data": form.data,
-            "on_end": form.end,
-        },
-        max_header_count=16,
-        max_header_size=8 << 10,
-    )
-    try:
-        piece = 1 << 20
-        for start in range(0, len(body), piece):
-            parser.write(bytes(body[start : start + piece]))
-    except FormParserError as error:
-        raise Refusal(400, f"the form cannot be read ({error}): {_EXAMPLE}") from None
+def _asked_by(form: _Form) -> Asked:
     if not form.ended:
         raise Refusal(400, "the form ends in the middle of a part: send it again as a whole")
     fields = {part.name: part.content for part in form.parts if part.name not in _FILE_PARTS}

@@ -75,7 +75,9 @@ async def record(
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-async def pieces(header: dict[str, Any], buffers: Sequence[bytes | memoryview]) -> AsyncIterator[bytes]:
+async def pieces(
+    header: dict[str, Any], buffers: Sequence[bytes | bytearray | memoryview]
+) -> AsyncIterator[bytes]:
     """The pieces of a frame, one after the other: large buffers are not held twice."""
     for buffer in frame(header, buffers):
         view = memoryview(buffer)
