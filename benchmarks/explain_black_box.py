@@ -25,14 +25,7 @@ _LIME = {"linear": "a logistic regression", "gbc": _MODELS["gbc"][0], "rf": _MOD
 _LADDER = (80, 100, 120, 160, 200, 250, 300, 400, 500, 700, 1000, 1400, 2000)
 _PASSES = {"gbc": 300, "rf": 200, "mlp": 100}
 _COALITIONS = 500
-_WAYS = (
-    "KernelSHAP",
-    "KernelSHAP-paired",
-    "kADDSHAP",
-    "UnbiasedKernelSHAP",
-    "SVARM",
-    "PermutationSamplingSV",
-)
+_WAYS = ("KernelSHAP", "KernelSHAP-paired", "kADDSHAP-paired", "PermutationSamplingSV")
 
 Values = npt.NDArray[np.float64]
 Peer = Callable[..., Worker]
@@ -132,7 +125,7 @@ ITEM = Item(
         " peer is KernelExplainer as it comes, with 2000 samples. What is true of each row is found by"
         " permutations (no side's estimator). Ours gets as many coalitions as it takes to be no further from"
         " that than the peer: `-rows` are the rows that predict was given then, the other figure the time."
-        " `-shapiq` is the mean error of both with 500 coalitions, the peer's best of six estimators. LIME:"
+        " `-shapiq` is the mean error of both with 500 coalitions, the peer's best of four estimators. LIME:"
         " not discretised, 5000 samples, all inputs; ours is asked for ten rows a request and draws one"
         " sample for 20 requests; that both mean the same is checked in the run against the standard errors."
     ),

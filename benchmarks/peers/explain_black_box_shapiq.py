@@ -6,21 +6,13 @@ import sys
 
 import numpy as np
 from explain_black_box_data import BACKGROUND, INPUTS, figures, fitted
-from shapiq.approximator import (
-    SVARM,
-    KernelSHAP,
-    PermutationSamplingSV,
-    UnbiasedKernelSHAP,
-    kADDSHAP,
-)
+from shapiq.approximator import KernelSHAP, PermutationSamplingSV, kADDSHAP
 from turns import Round, serve
 
 WAYS = {
     "KernelSHAP": lambda: KernelSHAP(INPUTS, random_state=0),
     "KernelSHAP-paired": lambda: KernelSHAP(INPUTS, pairing_trick=True, random_state=0),
-    "kADDSHAP": lambda: kADDSHAP(INPUTS, max_order=2, random_state=0),
-    "UnbiasedKernelSHAP": lambda: UnbiasedKernelSHAP(INPUTS, random_state=0),
-    "SVARM": lambda: SVARM(INPUTS, random_state=0),
+    "kADDSHAP-paired": lambda: kADDSHAP(INPUTS, max_order=2, pairing_trick=True, random_state=0),
     "PermutationSamplingSV": lambda: PermutationSamplingSV(INPUTS, random_state=0),
 }
 
