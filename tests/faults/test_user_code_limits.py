@@ -165,7 +165,7 @@ def test_an_endless_call_is_killed_in_its_time_and_the_next_is_answered(start: S
     deaf = "import signal; signal.signal(15, signal.SIG_IGN)\nwhile True: pass"
     with pytest.raises(ChildTimeoutError):
         confined_child.attempt(child, deaf, 0.5)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert pid is not None
     until(lambda: gone(pid))
     assert again(child) == "here"
@@ -174,13 +174,15 @@ def test_an_endless_call_is_killed_in_its_time_and_the_next_is_answered(start: S
 
 def test_who_waits_for_a_busy_child_is_told_so(start: Start) -> None:
     child = ready(start())
-    thread = threading.Thread(target=lambda: confined_child.attempt(child, "import time; time.sleep(1.5)"))
+    busy = "import os\nwhile not os.path.exists(os.environ['HOME'] + '/go'): pass"
+    thread = threading.Thread(target=lambda: confined_child.attempt(child, busy))
     thread.start()
     try:
         until(lambda: child._turn.locked())
         with pytest.raises(ChildUnavailableError, match="busy"):
             confined_child.attempt(child, "result = 1", 0.2)
     finally:
+        (child.spec.work / "go").touch()
         thread.join()
 
 
@@ -223,7 +225,7 @@ def test_code_that_loads_for_ever_fails_and_can_be_stopped(start: Start) -> None
     assert "not loaded within 1 s" in child.wait(60).message
     began = time.monotonic()
     child.stop()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
 
 
 def test_what_it_prints_is_bounded_and_told_only_while_it_loads(start: Start, tmp_path: Path) -> None:
