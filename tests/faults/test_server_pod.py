@@ -55,11 +55,13 @@ class Sender:
         self.seconds.append(time.perf_counter() - begun)
 
     def explained(self) -> int:
-        """How many of its rows have a row in the table; fails when one has two."""
-        table = self.cell.explained()
-        ids = [one for one in table.column("partner_inference_id").to_pylist() if one.startswith(self.name)]
-        assert len(set(ids)) == len(ids), "a row was explained twice"
-        return len(ids)
+        """How many of its rows have a row in the table; fails when one has two, or one that says why not."""
+        table = self.cell.explained().select(["partner_inference_id", "path", "failure"])
+        found = [row for row in table.to_pylist() if row["partner_inference_id"].startswith(self.name)]
+        assert {row["failure"] for row in found} <= {None}
+        assert {row["path"] for row in found} <= {"trees"}
+        assert len({row["partner_inference_id"] for row in found}) == len(found), "a row was explained twice"
+        return len(found)
 
     def until_explained(self, seconds: float = 60.0) -> None:
         try:

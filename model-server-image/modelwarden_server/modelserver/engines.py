@@ -94,6 +94,7 @@ class Model:
     def __init__(self, child: Child, contract: Contract, images: Collection[int] = ()) -> None:
         self._child, self._contract, self._images = child, contract, images
         self._limit = threading.local()
+        self._read: tuple[int, Rows] | None = None
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -139,9 +140,27 @@ class Model:
         answer = self._child.predict(arguments_of(rows, self._contract), self.left())
         return predictions_of(answer, len(rows), self._contract)
 
+    def export(self, rows: Rows) -> tuple[dict[str, Any], list[npt.NDArray[Any]]] | None:
+        """The fitted estimator that predict asks for these rows; None where none was found."""
+        restarts = self._child.status.restarts
+        found = self._child.export(arguments_of(rows, self._contract))
+        if found is None:
+            return None
+        self._read = restarts, rows
+        return found[0], [array for array in found[1] if isinstance(array, np.ndarray)]
+
     def encode(self, rows: Rows) -> Floats:
-        """The matrix that reaches the fitted estimator."""
-        return self._child.encode(arguments_of(rows, self._contract), self.left())
+        """The matrix that reaches that estimator."""
+        x = arguments_of(rows, self._contract)
+        try:
+            return self._child.encode(x, self.left())
+        except UserCodeError:
+            read = self._read
+            if read is None or read[0] == self._child.status.restarts:
+                raise
+        # A child that was started anew does not know what was found in the one before.
+        self.export(read[1])
+        return self._child.encode(x, self.left())
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,11 +269,11 @@ def read_sample(path: Path, contract: Contract, model: Model) -> tuple[Rows, Flo
 def _exact(child: Child, model: Model, background: Background, rows: Rows) -> tuple[Explainer | None, str]:
     """The exact engine, or why there is none, as a sentence's end."""
     try:
-        found = child.export(rows[:_READ_ROWS])
+        found = model.export(rows[:_READ_ROWS])
         if found is None:
             return None, child.export_refusal or "no fitted estimator was found whose structure is known"
         header, arrays = found
-        exported = of_wire(header, [array for array in arrays if isinstance(array, np.ndarray)])
+        exported = of_wire(header, arrays)
         explainer = exact_explainer(exported, model.encode, model.predict, background, rows)
     except UserCodeError as error:
         return None, f"the fitted estimator could not be read ({str(error)[:200]})"
