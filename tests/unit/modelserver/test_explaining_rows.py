@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from scripted_child import IDENTITY, INPUTS, ScriptedChild, explain_plan, linear, sample
+from scripted_child import IDENTITY, INPUTS, WEIGHTS, ScriptedChild, explain_plan, linear, sample
 
 from modelwarden_server.explain.explanation import Explanations
 from modelwarden_server.explained import (
@@ -18,7 +19,7 @@ from modelwarden_server.explained import (
     SAMPLES,
     SECONDS,
 )
-from modelwarden_server.modelserver.engines import Engines, OutOfTimeError, Wish, build
+from modelwarden_server.modelserver.engines import Engines, Model, OutOfTimeError, Wish, build, contract_of
 from modelwarden_server.modelserver.explaining import RequestError, answer, read_question
 from modelwarden_server.modelserver.spec import ChildDiedError, ChildSpec, UserCodeError
 
@@ -180,3 +181,37 @@ def test_a_request_that_is_none_is_refused_with_the_reason(
 ) -> None:
     with pytest.raises(RequestError, match=said):
         read_question(content, engines, 30.0)
+
+
+class ReadChild(ScriptedChild):
+    """A child whose estimator can be read, and that forgets it with its process."""
+
+    read = False
+
+    def export(self, x: np.ndarray) -> tuple[dict[str, str], list[np.ndarray]]:
+        self.read = True
+        return {"kind": "linear"}, [WEIGHTS]
+
+    def encode(self, x: np.ndarray, seconds: float | None = None) -> np.ndarray:
+        if not self.read:
+            raise UserCodeError("nothing was exported yet")
+        return x
+
+    def crash(self) -> None:
+        self.read = False
+        self.status = replace(self.status, restarts=self.status.restarts + 1)
+
+
+def test_a_child_that_was_started_anew_is_read_anew(tmp_path: Path) -> None:
+    child = ReadChild(ChildSpec("h", tmp_path, tmp_path))
+    child.be("Ready")
+    model = Model(child, contract_of(IDENTITY))  # type: ignore[arg-type]
+    with pytest.raises(UserCodeError):
+        model.encode(ROWS)
+    assert model.export(ROWS[:4]) is not None
+    for _ in range(2):
+        child.crash()
+        assert np.array_equal(model.encode(ROWS), ROWS)
+    child.read = False
+    with pytest.raises(UserCodeError):
+        model.encode(ROWS)
