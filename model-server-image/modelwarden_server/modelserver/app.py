@@ -47,7 +47,7 @@ from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusa
 
 log = logging.getLogger(__name__)
 MOST_BODY: Final = 256 << 20
-TASK_SECONDS: Final = 90.0
+TASK_SECONDS: Final = 165.0
 """For stored rows: less than the store waits for them."""
 ASKED_SECONDS: Final = 180.0
 """At most, for one that somebody waits for: the store says how long he does."""

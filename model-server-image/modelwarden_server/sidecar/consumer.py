@@ -31,7 +31,7 @@ class Pauses:
     idle_most: float = 5.0
     first: float = 0.5
     most: float = 10.0
-    explain: float = 110.0
+    explain: float = 190.0
     """Longest that the model server may take for a piece."""
 
 
