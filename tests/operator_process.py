@@ -56,7 +56,7 @@ def eventually(
             found = look()
             if found:
                 return found
-        except (AssertionError, KeyError, TypeError) as error:
+        except (AssertionError, LookupError, TypeError) as error:
             last = repr(error)
         if time.monotonic() > deadline:
             detail = why() if why else last

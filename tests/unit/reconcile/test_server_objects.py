@@ -53,6 +53,7 @@ def test_the_server_goes_when_nobody_asks_for_it_and_nothing_else_does() -> None
     before, _ = running(explained())
     plan = decide(replace(before, enrichments=(explained(enabled=False),)), INSTALL)
     assert {(o["kind"], o["metadata"]["name"]) for o in plan.obsolete} == OF_SERVER
+    assert plan.obsolete[-1]["kind"] == "Deployment"
     leaving = {
         child: live | {"metadata": live["metadata"] | {"deletionTimestamp": "2026-11-21T11:00:00Z"}}
         for child, live in before.children.items()

@@ -162,7 +162,9 @@ def _obsolete(plan: Blueprint, world: World, wanted: Collection[ChildId]) -> tup
         if owner_of(child, plan.name, plan.model.metadata.uid) is Owner.OURS
         and not child["metadata"].get("deletionTimestamp")
     ]  # fmt: skip
-    of_server = tuple(c for c in ours if _is_of_server(c) and child_id(c) not in wanted)
+    leaving = [child for child in ours if _is_of_server(child) and child_id(child) not in wanted]
+    # The Deployment last: it tells that there may be more to remove.
+    of_server = tuple(sorted(leaving, key=lambda child: child["kind"] == "Deployment"))
     if not rolled_out(world.deployment) or (plan.server is not None and not rolled_out(world.server)):
         return of_server
     identities = {

@@ -6,16 +6,14 @@ from dataclasses import replace
 
 from modelwarden.reconcile.collaborators import Install
 from modelwarden.reconcile.jobs import belongs_to, condition_of
-from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch, server_of
-from modelwarden.reconcile.monitoredmodel.provisions import secret_names
+from modelwarden.reconcile.monitoredmodel.blueprint import key_epoch
+from modelwarden.reconcile.monitoredmodel.gatherserver import with_server
 from modelwarden.reconcile.monitoredmodel.world import World, child_id
 from modelwarden.reconcile.names import (
     LABEL_COMPONENT,
     LABEL_CONFIG,
     SERVER,
-    assets_policy,
     data_claim,
-    environment_policy,
     errands_of,
     key_secret,
     running_pods,
@@ -24,7 +22,6 @@ from modelwarden.reconcile.names import (
     settings_config,
 )
 from modelwarden.reconcile.ports import (
-    AUTOSCALER,
     CLAIM,
     CONFIG_MAP,
     DEPLOYMENT,
@@ -69,11 +66,6 @@ async def gather(cluster: Cluster, live: Manifest, install: Install) -> World:
         (NETWORK_POLICY, key.name),
         (SERVICE, key.name),
         (DEPLOYMENT, key.name),
-        (NETWORK_POLICY, server_name(key.name)),
-        (NETWORK_POLICY, assets_policy(key.name)),
-        (NETWORK_POLICY, environment_policy(key.name)),
-        (SERVICE, server_name(key.name)),
-        (AUTOSCALER, server_name(key.name)),
         (DEPLOYMENT, server_name(key.name)),
     ]
     identities = selecting({LABEL_MODEL: key.name, LABEL_CONFIG: "identity"})
@@ -98,11 +90,11 @@ async def gather(cluster: Cluster, live: Manifest, install: Install) -> World:
         trainings=trainings,
         namesake=namesake,
     )
+    world = await with_server(cluster, world, install)
     return replace(
         world,
         claim_trouble=await _claim_trouble(cluster, world.claim),
         training_pods=await _training_pods(cluster, key, trainings),
-        secrets=await _secrets(cluster, world, install),
     )
 
 
@@ -160,15 +152,6 @@ async def _training_pods(
     if all(condition_of(job, "Complete") for job in trainings):
         return ()
     return tuple(await cluster.list(POD, model.namespace, labels=errands_of(model.name)))
-
-
-async def _secrets(cluster: Cluster, world: World, install: Install) -> dict[str, Manifest]:
-    """Those that the model's server names: whether their owners agree."""
-    server = server_of(world.model, install, world.enrichments)
-    names = sorted(secret_names(server)) if server is not None else []
-    namespace = world.model.metadata.namespace
-    found = await asyncio.gather(*(cluster.get(SECRET, Key(namespace, name)) for name in names))
-    return {name: secret for name, secret in zip(names, found, strict=True) if secret is not None}
 
 
 async def _claim_trouble(cluster: Cluster, claim: Manifest | None) -> str | None:
