@@ -256,7 +256,10 @@ async def _read_request(request: Request, most: int) -> Asked:
     except Refusal:
         await drain(stream, MOST_BODY)
         raise
-    return reader.finish()
+    else:
+        return reader.finish()
+    finally:
+        reader.close()
 
 
 async def _bounded(answer: httpx.Response) -> bytearray:

@@ -69,6 +69,11 @@ class RequestReader:
         else:
             self._form.feed(piece)
 
+    def close(self) -> None:
+        """Let go of everything that was not asked for."""
+        if self._form is not None:
+            self._form.close()
+
     def finish(self) -> Asked:
         """The request, once the body has ended."""
         if self._form is not None:
@@ -124,6 +129,11 @@ class _Form:
             max_header_count=16,
             max_header_size=8 << 10,
         )
+
+    def close(self) -> None:
+        """The parser calls back into this object: without this both would wait for the collector of cycles,
+        files and all."""
+        self._parser.callbacks = {}
 
     def feed(self, piece: bytes) -> None:
         try:

@@ -1,6 +1,7 @@
 """Predictions in a real store: durable, monitored as inferences, shown, forgotten; without attributes too."""
 
 import json
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,25 @@ MONITORED = census_like.identity()
 BARE = MONITORED.model_copy(update={"attributes": (), "input_type": None, "output_type": None})
 MODEL = f"/api/v3/models/{MONITORED.model_id}"
 POINTS = [[41, 12.5, "MA", True], [30, 1.0, "NY", False]]
+
+
+@pytest.fixture(scope="module")
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("monitored")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving(tmp_path_factory.mktemp("bare"), BARE) as store:
+        yield store
+
+
+def mapped(store: Served, inputs: Any, outputs: Any) -> None:
+    """The model is served with these maps from now on."""
+    served_as = ServingSettings.model_validate({"flow": FLOW, "inputs": inputs, "outputs": outputs})
+    settings = store.cell.settings
+    settings.current = settings.current.model_copy(update={"serving": served_as})
 
 
 @contextmanager
@@ -86,12 +106,16 @@ def test_a_prediction_is_an_inference_and_gets_its_label_later(tmp_path):
         ),
     ],
 )
-def test_fields_of_data_and_result_become_attributes(tmp_path, point, result, inputs, outputs):
-    with serving(tmp_path, inputs=inputs, outputs=outputs) as store:
-        assert send(store.http, run([point], [result], ids=["p"]))["monitored"] == 1
-        row = stored(store, "p")
-        assert (row["age"], row["income"], row["state"], row["married"]) == (41, 1.0, "MA", True)
-        assert row["pred"] == 0.5
+def test_fields_of_data_and_result_become_attributes(monitored, point, result, inputs, outputs):
+    one = uuid.uuid4().hex
+    mapped(monitored, inputs, outputs)
+    try:
+        assert send(monitored.http, run([point], [result], ids=[one]))["monitored"] == 1
+    finally:
+        mapped(monitored, (), ())
+    row = stored(monitored, one)
+    assert (row["age"], row["income"], row["state"], row["married"]) == (41, 1.0, "MA", True)
+    assert row["pred"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -105,15 +129,15 @@ def test_fields_of_data_and_result_become_attributes(tmp_path, point, result, in
         (POINTS[0], "spam", "pred"),
     ],
 )
-def test_what_does_not_fit_is_kept_with_the_reason_and_not_monitored(tmp_path, point, result, words):
-    with serving(tmp_path) as store:
-        told = send(store.http, run([point, POINTS[1]], [result, 0.5], ids=["odd", "good"]))
-        assert told["monitored"] == 1
-        assert words in told["reason"]
-        kept = store.http.get(f"{MODEL}/predictions/odd").json()
-        assert (kept["monitored"], kept["data"], kept["result"]) == (False, point, result)
-        assert words in kept["reason"]
-        assert stored(store, "good")["pred"] == 0.5
+def test_what_does_not_fit_is_kept_with_the_reason_and_not_monitored(monitored, point, result, words):
+    odd, good = uuid.uuid4().hex, uuid.uuid4().hex
+    told = send(monitored.http, run([point, POINTS[1]], [result, 0.5], ids=[odd, good]))
+    assert told["monitored"] == 1
+    assert words in told["reason"]
+    kept = monitored.http.get(f"{MODEL}/predictions/{odd}").json()
+    assert (kept["monitored"], kept["data"], kept["result"]) == (False, point, result)
+    assert words in kept["reason"]
+    assert stored(monitored, good)["pred"] == 0.5
 
 
 def test_a_failed_prediction_is_recorded_as_such(tmp_path):
@@ -207,12 +231,11 @@ def test_sensitive_and_sampled_out_values_never_reach_the_disk(tmp_path):
             assert b"Timbuktu" not in content
 
 
-def test_results_that_do_not_pair_with_data_are_kept_unmonitored(tmp_path):
-    with serving(tmp_path) as store:
-        told = send(store.http, run(POINTS, [0.5], ids=["one"]))
-        assert told["monitored"] == 0
-        kept = store.http.get(f"{MODEL}/predictions/one").json()
-        assert (kept["data"], kept["result"]) == (POINTS, 0.5)
+def test_results_that_do_not_pair_with_data_are_kept_unmonitored(monitored):
+    told = send(monitored.http, run(POINTS, [0.5], ids=["one"]))
+    assert told["monitored"] == 0
+    kept = monitored.http.get(f"{MODEL}/predictions/one").json()
+    assert (kept["data"], kept["result"]) == (POINTS, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -226,15 +249,13 @@ def test_results_that_do_not_pair_with_data_are_kept_unmonitored(tmp_path):
         (run([1], [2], started="2026-01-01T00:00:00"), "time zone"),
     ],
 )
-def test_what_is_no_run_is_refused_with_the_reason(tmp_path, content, words):
-    with serving(tmp_path, BARE) as store:
-        answer = store.http.post(RUNS, content=content)
-        assert answer.status_code == 400
-        assert words in json.loads(answer.content)["error"]
+def test_what_is_no_run_is_refused_with_the_reason(bare, content, words):
+    answer = bare.http.post(RUNS, content=content)
+    assert answer.status_code == 400
+    assert words in json.loads(answer.content)["error"]
 
 
-def test_a_jobs_key_brings_no_predictions(tmp_path):
-    with serving(tmp_path, BARE) as store:
-        key = job_key(KEY, "profile", "abc")
-        answer = store.http.post(RUNS, content=run([1], [2]), headers={"Authorization": key})
-        assert answer.status_code == 403
+def test_a_jobs_key_brings_no_predictions(bare):
+    key = job_key(KEY, "profile", "abc")
+    answer = bare.http.post(RUNS, content=run([1], [2]), headers={"Authorization": key})
+    assert answer.status_code == 403

@@ -4,8 +4,10 @@ The model server and the store are scripted, to misbehave on command; the real o
 """
 
 import asyncio
+import gc
 import ipaddress
 import json
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.sidecar import predict_record, predict_webhook
 from modelwarden_server.sidecar.pod import Pod
 from modelwarden_server.sidecar.predict import PredictRoom
+from modelwarden_server.sidecar.predict_form import Asked, RequestReader
 from modelwarden_server.web import Refusal, on_refusal
 
 KEY = "k" * 64
@@ -148,6 +151,21 @@ async def test_what_cannot_be_read_is_refused_before_the_model_is_asked(content,
     assert pod.room.busy == 0
 
 
+def test_files_of_a_form_are_let_go_at_once_not_when_cycles_are_collected():
+    gc.disable()
+    try:
+        reader = RequestReader(FORM)
+        reader.feed(PART % b"data" + b"[1]\r\n" + PART % b"files; filename=a" + b"x" * 1000 + b"\r\n--b--")
+        asked = reader.finish()
+        reader.close()
+        assert len(asked.files[0].content) == 1000
+        form = weakref.ref(reader._form)
+        del reader
+        assert form() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize("status", [500, 504])
 async def test_a_flow_that_fails_is_recorded_as_such_and_told(status):
     pod = Predicting(model=lambda *_: JSONResponse({"error": "ValueError: no"}, status))
@@ -202,8 +220,6 @@ async def test_nobody_is_told_of_a_prediction_that_the_store_did_not_keep():
     assert "result" not in answer.json()
     asked = predict_record.RunRecord("r", datetime.now(UTC), ["p"], 1.0, b"[1]")
     pod.store_answers = [JSONResponse({"error": "away"}, 503)] * 50
-    from modelwarden_server.sidecar.predict_form import Asked
-
     with pytest.raises(Refusal) as refusal:
         await predict_record.record(pod.pod, Asked(b"[1]", 1), asked, patience=0.3)
     assert (refusal.value.status, refusal.value.retry_after) == (503, 5)
