@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Any, List  # noqa: UP035
 
 from .faults import FlowError
 from .values import OpenedFile
@@ -40,7 +40,7 @@ class UserFunction:
         return self._function(*arguments[: self.takes])
 
 
-class Files(list["OpenedFile"]):
+class Files(List["OpenedFile"]):  # noqa: UP006 - Python 3.8 runs this, too
     """All files of a request."""
 
     def rewind(self) -> None:

@@ -8,12 +8,13 @@ A flow that fails answers with its sentence: a request that fails is no fault of
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .faults import FlowError
 from .run import load_flow
 
-Answer = Callable[[Mapping[str, Any], Sequence[Any]], "tuple[dict[str, Any], list[Any]]"]
+if TYPE_CHECKING:
+    Answer = Callable[[Mapping[str, Any], Sequence[Any]], tuple[dict[str, Any], list[Any]]]
 
 
 def load(settings: Mapping[str, Any], project: str) -> dict[str, Answer]:
