@@ -8,7 +8,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import httpx
@@ -38,16 +38,37 @@ class Wish:
     seconds: float = 30.0
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What explanations depend on beside the row, as the store wants it now: pods follow a moment later."""
+
+    code_hash: str
+    background_hash: str
+    algorithm: str
+    samples: int
+    seed: int | None = None
+
+    def made(self, answer: Answer) -> bool:
+        """Whether an answer is of this code and background."""
+        return (answer.code_hash, answer.background_hash) == (self.code_hash, self.background_hash)
+
+    @property
+    def version(self) -> str:
+        """All of it as a name."""
+        told = (self.code_hash, self.background_hash, self.algorithm, self.samples, self.seed)
+        return " ".join(map(str, told))
+
+
 @dataclass
 class Asker:
-    """Asks the server of one cell. `where` gives its address, None while there is none; `version` what its
-    answers depend on beside the row. Thread-safe; `ask` is for worker threads.
+    """Asks the server of one cell. `where` gives its address, None while there is none; `planned` what its
+    answers depend on, None while nothing is. Thread-safe; `ask` is for worker threads.
     """
 
     names: Names
     where: Callable[[], str | None]
     key: Callable[[], str]
-    version: Callable[[], str]
+    planned: Callable[[], Planned | None]
     pictures: Pictures = field(default_factory=Pictures)
     _turn: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(AT_ONCE))
     _kept: "OrderedDict[str, Answer]" = field(default_factory=OrderedDict)
@@ -58,7 +79,11 @@ class Asker:
         """Explain rows (columns `id` and the inputs); whether the answer was kept from before. `patience`:
         seconds to wait for a turn. Raises Refusal.
         """
-        name = self._name(rows, wish)
+        planned = self.planned()
+        if planned is not None and wish.algorithm is None:
+            # Said, not left to the pod: one that has not read the newest plan would use the algorithm before.
+            wish = replace(wish, algorithm=planned.algorithm)
+        name = _name(planned, rows, wish)
         with self._lock:
             known = self._kept.get(name)
             if known is not None:
@@ -70,10 +95,8 @@ class Asker:
             answer = self._asked(rows, wish)
         finally:
             self._turn.release()
-        with self._lock:
-            self._kept[name] = answer
-            while len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+        if planned is None or planned.made(answer):
+            self._keep(name, answer)
         return answer, False
 
     def forget(self) -> None:
@@ -87,6 +110,12 @@ class Asker:
             if self._client is not None:
                 self._client.close()
                 self._client = None
+
+    def _keep(self, name: str, answer: Answer) -> None:
+        with self._lock:
+            self._kept[name] = answer
+            while len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
 
     def _asked(self, rows: pa.RecordBatch, wish: Wish) -> Answer:
         url = self.where()
@@ -122,10 +151,12 @@ class Asker:
                 self._client = httpx.Client(trust_env=False)
             return self._client
 
-    def _name(self, rows: pa.RecordBatch, wish: Wish) -> str:
-        told = hashlib.sha256(f"{self.version()} {wish.algorithm} {wish.samples} ".encode())
-        told.update(stream_of(pa.RecordBatch.from_arrays(rows.columns, schema=rows.schema), {}))
-        return told.hexdigest()
+
+def _name(planned: Planned | None, rows: pa.RecordBatch, wish: Wish) -> str:
+    version = "" if planned is None else planned.version
+    told = hashlib.sha256(f"{version} {wish.algorithm} {wish.samples} ".encode())
+    told.update(stream_of(pa.RecordBatch.from_arrays(rows.columns, schema=rows.schema), {}))
+    return told.hexdigest()
 
 
 def _meta(wish: Wish) -> dict[bytes, bytes]:

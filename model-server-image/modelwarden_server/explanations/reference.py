@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from modelwarden_server.durable import make_folder, replace_file
 from modelwarden_server.explained import ID
-from modelwarden_server.explanations.ask import Asker, Wish
+from modelwarden_server.explanations.ask import Asker, Planned, Wish
 from modelwarden_server.explanations.space import ImportanceSpace
 from modelwarden_server.web import Refusal
 
@@ -45,9 +45,9 @@ class ReferenceImportance:
 
 @dataclass(frozen=True)
 class Background:
-    """The reference's sample in use, and a name for it together with the code that explains."""
+    """The reference's sample in use, and what explains it."""
 
-    version: str
+    planned: Planned
     path: Path
 
 
@@ -86,7 +86,9 @@ class ReferenceRanks:
         while not self._stopping.is_set():
             try:
                 wanted = self.wanted()
-                if wanted is not None and (self._known is None or self._known.version != wanted.version):
+                if wanted is not None and (
+                    self._known is None or self._known.version != wanted.planned.version
+                ):
                     self._make(wanted)
             except (Refusal, OSError, pa.ArrowException) as error:
                 log.info("the reference is not explained yet: %s", type(error).__name__)
@@ -106,6 +108,8 @@ class ReferenceRanks:
             if self._stopping.is_set():
                 return
             answer, _ = self.asker.ask(rows.slice(start, _AT_ONCE), Wish(seconds=_SECONDS), patience=_SECONDS)
+            if not wanted.planned.made(answer):
+                raise OSError("the pods still run other code")
             for row in answer.rows.to_pylist():
                 if row["failure"] is None:
                     kind = f"{row['algorithm']}{' margin' if row['units'] == 'margin' else ''}"
@@ -119,7 +123,7 @@ class ReferenceRanks:
                 table = np.abs(np.asarray(values, dtype=np.float64)).reshape(outputs, -1)
                 sums += np.nan_to_num(table).mean(axis=0)
         found = ReferenceImportance(
-            wanted.version,
+            wanted.planned.version,
             most,
             counted[most],
             self.space.inputs,

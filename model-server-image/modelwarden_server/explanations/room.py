@@ -16,7 +16,7 @@ from modelwarden.resources.cell import CellIdentity, ExplainabilitySettings
 from modelwarden.resources.report import EnrichmentReport, ExplanationReport
 from modelwarden_server.cell import Cell
 from modelwarden_server.explanations.answer import Names
-from modelwarden_server.explanations.ask import Asker
+from modelwarden_server.explanations.ask import Asker, Planned
 from modelwarden_server.explanations.doors import ExplanationDoors
 from modelwarden_server.explanations.feed import Bounds, Feed
 from modelwarden_server.explanations.lookup import Lookup
@@ -64,7 +64,7 @@ class ExplanationRoom:
             names,
             lambda: cell.settings.current.server.url,
             lambda: cell.settings.key,
-            self._version,
+            self._planned,
             pictures,
         )
         self._ranks = ReferenceRanks(cell.folder / "explanations", self.asker, self._space, self._background)
@@ -164,25 +164,29 @@ class ExplanationRoom:
         self.asker.forget()
         self._doors.jobs.forget()
 
-    def _version(self) -> str:
+    def _planned(self) -> Planned | None:
         """What explanations depend on beside the row."""
         plan = self._pods.server().plan
         if plan is None or plan.explain is None:
-            return ""
+            return None
         explain = plan.explain
         codes = [code.code_hash for code in plan.codes if code.role == explain.code]
-        return " ".join(
-            [*codes, explain.background_hash, explain.algorithm, str(explain.samples), str(explain.seed)]
+        return Planned(
+            codes[0] if codes else "",
+            explain.background_hash,
+            explain.algorithm,
+            explain.samples,
+            explain.seed,
         )
 
     def _background(self) -> Background | None:
-        server = self._pods.server()
+        server, planned = self._pods.server(), self._planned()
         if server.plan is None or server.plan.explain is None or not self._settings.enabled:
             return None
         if not any(code.state == "Ready" for code in server.explaining):
             return None
         path = self._pods.file(server.plan.explain.background.sha256)
-        return None if path is None else Background(self._version(), path)
+        return None if path is None or planned is None else Background(planned, path)
 
     def _progress(self) -> Progress | None:
         feed = self._feed
