@@ -163,6 +163,16 @@ def test_the_enrichment_s_summary_tells_what_only_the_operator_can_see() -> None
     assert (one.state, one.reason) == ("Pending", "Unschedulable")
 
 
+def test_code_that_failed_and_is_being_replaced_is_nobody_s_to_mend() -> None:
+    failed = EXPLAINS | {"state": "Failed", "reason": "CodeFailed", "message": "ImportError: no such module"}
+    asset = {"slot": "explain-project", "source_hash": SOURCE_HASH, "state": "Missing", "due": True}
+    (one,) = status(running(explained(project=WEB), said=server_said(), entries=[failed])).enrichments
+    assert (one.state, one.reason) == ("Failed", "CodeFailed")
+    replaced = running(explained(project=WEB), said=server_said(assets=[asset]), entries=[failed])
+    (one,) = status(with_jobs(replaced)).enrichments
+    assert (one.state, one.reason) == ("Training", "Fetching")
+
+
 def test_a_failed_installation_ends_with_the_last_lines_and_when_it_is_tried_again() -> None:
     lines = "\n".join(f"Collecting package {n}" for n in range(200)) + "\nERROR: ResolutionImpossible"
     failed = {"hash": HASH, "roles": ["explain"], "state": "Failed", "due": True, "message": lines}

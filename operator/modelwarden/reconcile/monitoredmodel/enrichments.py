@@ -16,7 +16,7 @@ from modelwarden.reconcile.transitions import Happening
 from modelwarden.reconcile.verdicts import Verdict, no, tidy, worded
 from modelwarden.resources.enrichment_settings import counting
 from modelwarden.resources.meta import ObjectMeta
-from modelwarden.resources.report import EnrichmentReport
+from modelwarden.resources.report import EnrichmentReport, EnrichmentState
 from modelwarden.resources.training import TrainedSummary
 
 # What is missing may be many attributes; a condition's message stays at 200.
@@ -78,7 +78,7 @@ def _summary(world: World, entry: EnrichmentReport, explainer: Verdict | None) -
     if entry.kind == EXPLAINABILITY:
         if entry.state != "Disabled" and explainer is not None and explainer.status != "Unknown":
             reason, message = explainer.reason, explainer.message
-            state = "Failed" if not explainer.holds and reason in HOPELESS else entry.state
+            state = _explained(entry, explainer)
     elif entry.state == "Ready" and not entry.due:
         reason = Reason.TRAINED
     job = job_for(world, entry) if entry.due else None
@@ -98,6 +98,15 @@ def _summary(world: World, entry: EnrichmentReport, explainer: Verdict | None) -
         artefact_hash=entry.artefact_hash,
         trained_at=entry.trained_at,
     )
+
+
+def _explained(entry: EnrichmentReport, explainer: Verdict) -> EnrichmentState:
+    """How far explanations are: what the store sees, and the Jobs that it cannot see."""
+    if not explainer.holds and explainer.reason in HOPELESS:
+        return "Failed"
+    # Code that failed is being replaced: nobody has to mend it any more.
+    under_way = explainer.reason in (Reason.FETCHING, Reason.INSTALLING)
+    return "Training" if entry.state == "Failed" and under_way else entry.state
 
 
 def _sentence(entry: EnrichmentReport) -> str:
