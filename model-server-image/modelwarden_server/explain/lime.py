@@ -9,11 +9,12 @@ discretize_continuous=False, and no inputs left out).
 
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from modelwarden_server.explain.black_box import BlackBox
 from modelwarden_server.explain.explanation import Explainer, Explanations, Floats, Rows
@@ -46,10 +47,12 @@ def lime_explainer(box: BlackBox, table: Table, samples: int = 5000) -> Explaine
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    columns: Floats
-    """(m, 1 + d + k): 1, the inputs in standard deviations, the outputs."""
-    scaled: Floats
-    """(m, d): the inputs of `columns`; 0 for categories."""
+    columns: npt.NDArray[np.float32]
+    """(m, 1 + d + k): 1, the inputs in standard deviations (0 for categories), the outputs in theirs."""
+    centre: Floats
+    """(k,): the outputs' mean."""
+    scale: Floats
+    """(k,): the outputs' standard deviation, 1 where there is none."""
     codes: Codes
     squares: Floats
     """(m,): squared distances of the rows from the mean."""
@@ -108,9 +111,10 @@ class _Lime:
         scaled, codes, prediction = row
         categorical = self.space.categorical
         numbers = used & ~categorical
+        drawn = shared.columns[:, 1 : 1 + len(used)]
         apart = np.where(numbers, scaled, 0.0)
-        squares = shared.squares if used.all() else (shared.scaled**2) @ numbers
-        distance = squares - 2 * shared.scaled @ apart + apart @ apart
+        squares = shared.squares if used.all() else (drawn**2) @ numbers
+        distance = squares - 2 * (drawn @ apart.astype(np.float32)) + apart @ apart
         columns, own = shared.columns, scaled
         if categorical.any():
             same = shared.codes[:, categorical] == codes[categorical]
@@ -123,24 +127,33 @@ class _Lime:
         width = _WIDTH**2 * max(int(used.sum()), 1)
         weights = np.exp(-0.5 * np.maximum(distance, 0.0) / width)
         sums = sums_of_products(columns, weights)
-        itself = np.concatenate([[1.0], own[used], prediction])
+        itself = np.concatenate([[1.0], own[used], (prediction - shared.centre) / shared.scale])
         # The row itself, of weight 1, as lime's package has it: shared out among the groups.
         sums += np.outer(itself, itself) / GROUPS
-        return fitted(sums, int(used.sum()))
+        found = fitted(sums, int(used.sum()))
+        scale = shared.scale[:, None]
+        return replace(found, values=found.values * scale, errors=found.errors * scale)
 
     def _shared(self, size: int) -> _Shared:
         found = self._kept.get(size)
         if found is None:
-            columns, codes = [], []
+            scaled, codes, outputs = [], [], []
             for seed in range(SEEDS):
                 drawn = self.space.drawn(size // SEEDS, generator(self.box.seed, "lime", seed))
-                outputs = predicted(self.box.predict, drawn.rows)
-                columns.append(np.concatenate([np.ones((len(outputs), 1)), drawn.scaled, outputs], axis=1))
+                scaled.append(drawn.scaled)
                 codes.append(drawn.codes)
+                outputs.append(predicted(self.box.predict, drawn.rows))
             while len(self._kept) >= _KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            every = np.concatenate(columns)
-            scaled = every[:, 1 : 1 + len(self.space.mean)]
-            found = _Shared(every, scaled, np.concatenate(codes), (scaled**2).sum(axis=1))
+            found = _of_sample(np.concatenate(scaled), np.concatenate(codes), np.concatenate(outputs))
             self._kept[size] = found
         return found
+
+
+def _of_sample(scaled: Floats, codes: Codes, outputs: Floats) -> _Shared:
+    """In single precision: what the model says is centred before, it may be large and vary little."""
+    centre, scale = outputs.mean(axis=0), outputs.std(axis=0)
+    scale[scale == 0] = 1.0
+    ones = np.ones((len(scaled), 1))
+    columns = np.concatenate([ones, scaled, (outputs - centre) / scale], axis=1).astype(np.float32)
+    return _Shared(columns, centre, scale, codes, (scaled**2).sum(axis=1))

@@ -7,9 +7,10 @@ whole from below.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from modelwarden_server.explain.explanation import Floats
 from modelwarden_server.explain.stability import agreement
@@ -31,10 +32,16 @@ class LocalFit:
     stability: float
 
 
-def sums_of_products(columns: Floats, weights: Floats) -> Floats:
-    """(GROUPS, c, c) of columns (m, c) with weights (m,); m is a multiple of GROUPS, group after group."""
+def sums_of_products(columns: npt.NDArray[np.floating[Any]], weights: Floats) -> Floats:
+    """(GROUPS, c, c) of columns (m, c) with weights (m,); m is a multiple of GROUPS, group after group.
+
+    In the columns' own precision within a group: single precision takes half the time, and is enough for
+    columns of about the size of 1.
+    """
     grouped = columns.reshape(GROUPS, -1, columns.shape[1])
-    return np.asarray((grouped * weights.reshape(GROUPS, -1, 1)).transpose(0, 2, 1) @ grouped)
+    roots = np.sqrt(weights).astype(columns.dtype).reshape(GROUPS, -1, 1)
+    weighted = grouped * roots
+    return np.stack([one.T @ one for one in weighted]).astype(np.float64)
 
 
 def fitted(sums: Floats, parts: int) -> LocalFit:
