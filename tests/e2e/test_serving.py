@@ -168,7 +168,7 @@ def test_predictions_are_inferences_and_labels_find_them_by_their_ids(scene: Sce
     assert (one.row["scene"], other.row["scene"]) == ("dusk", "noon")
     predicted = [entry["bright"] for entry in asked.body["result"]]
     assert [one.row["bright"], other.row["bright"]] == pytest.approx(predicted)
-    assert (one.labels, other.labels[0]["is_bright"]) == ((), 1)
+    assert (len(one.labels), len(other.labels), other.row["is_bright"]) == (0, 1, 1)
     kept = {entry["prediction_id"]: entry for entry in scene.kept(place, run_id=asked.body["run_id"])}
     assert kept.keys() == {first, second}
     assert all(entry["monitored"] for entry in kept.values())
@@ -178,7 +178,7 @@ def test_predictions_are_inferences_and_labels_find_them_by_their_ids(scene: Sce
 def test_what_pre_processing_cannot_read_is_recorded_as_failed(scene: Scene) -> None:
     asked = scene.curl(scene.pictures, ["torn"], {"torn.png": b"no picture at all"})
     assert asked.status == 500
-    assert set(asked.body) == {"error", "run_id", "prediction_ids"}
+    assert set(asked.body) == {"error", "run_id", "run_time_ms", "prediction_ids"}
     assert "pre_process" in asked.body["error"]
     assert "cannot identify image file" in asked.body["error"]
     (kept,) = scene.kept(scene.pictures, run_id=asked.body["run_id"], failed="true")
@@ -198,6 +198,8 @@ def test_files_that_cannot_be_loaded_leave_the_ones_before_at_work(scene: Scene)
         wait_for("the new files have failed", lambda: _failed(place), Waiting(90))
         still = scene.curl(place, ["n"], {"n.png": flow_files.picture(1)})
         assert still.status == 200, still.body
+        assert "a_module_that_nobody_has" in place.until("ServerAvailable", "True FilesBefore")
+        assert place.conditions()["Stalled"][:2] == ("True", "FilesBefore")
     finally:
         _use(place, "files-1")
     wait_for("nothing has failed", lambda: (not _failed(place)[0], _failed(place)[1]), Waiting(90))

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from modelwarden import __version__
-from modelwarden.resources.server import CodeReport, PodReport, ServerPlan
+from modelwarden.resources.server import CodePlan, CodeReport, PodReport, ServerPlan
 from modelwarden_server.sidecar.pod import Pod
 
 _STARTING = "the model server is starting"
@@ -41,11 +41,15 @@ def pod_report(pod: Pod) -> PodReport:
 def codes(pod: Pod) -> tuple[CodeReport, ...]:
     """Each code of the plan once: what is in its way, or what the model server says of it."""
     plan = pod.plan or ServerPlan(plan_hash="")
-    return tuple(
-        pod.report_of(code.role)
-        or CodeReport(role=code.role, code_hash=code.code_hash, state="Waiting", message=_STARTING)
-        for code in plan.codes
-    )
+    return tuple(_report(pod, code) for code in plan.codes)
+
+
+def _report(pod: Pod, code: CodePlan) -> CodeReport:
+    told = pod.report_of(code.role)
+    if told is None:
+        return CodeReport(role=code.role, code_hash=code.code_hash, state="Waiting", message=_STARTING)
+    goes_on = code.role == "serve" and told.state != "Ready" and pod.ready(code.role)
+    return told.model_copy(update={"before": goes_on})
 
 
 def settled(pod: Pod) -> bool:

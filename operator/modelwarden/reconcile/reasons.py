@@ -90,7 +90,8 @@ class Reason(StrEnum):
     # ServerAvailable, EnvironmentReady, ExplainerReady, Monitored
     RUNNING = "Running"  # the server's pods run
     SERVING = "Serving"  # the server predicts
-    LOADING_CODE = "LoadingCode"  # the user's code is being loaded
+    LOADING_CODE = "LoadingCode"  # the user's code is being loaded; True: the code before predicts meanwhile
+    FILES_BEFORE = "FilesBefore"  # it predicts with the files before: the new ones cannot be loaded
     CODE_FAILED = "CodeFailed"  # the user's code cannot be loaded
     CODE_RESTARTING = "CodeRestarting"  # the user's code ended and is started again
     FETCHING = "Fetching"  # the Job that reads a file's source is at work

@@ -113,6 +113,8 @@ class CodeReport(Document):
     differs: bool = False
     """That difference is more than 0.01."""
     restarts: int = 0
+    before: bool = False
+    """It does not run yet, and the flow that it is to replace goes on in its place."""
 
 
 class PodReport(Document):

@@ -228,6 +228,13 @@ def test_another_python_than_asked_for_runs_and_is_named_with_what_to_do() -> No
         (server_said(pods=[code("Loading", role="serve")]), ("False", "LoadingCode"), "InProgress"),
         (server_said(pods=[code("Failed", role="serve", message="no")]), ("False", "CodeFailed"), "Failed"),
         (server_said(waiting_for=["the files of spec.serving"]), ("False", "Waiting"), "InProgress"),
+        # New files, while those before predict.
+        (server_said(pods=[code("Loading", role="serve", before=True)]), ("True", "LoadingCode"), "Renewed"),
+        (
+            server_said(pods=[code("Failed", role="serve", message="no", before=True)]),
+            ("True", "FilesBefore"),
+            "Failed",
+        ),
     ],
 )
 def test_a_served_model_is_ready_when_it_predicts(said: Any, server: tuple[str, str], standing: str) -> None:
@@ -238,6 +245,7 @@ def test_a_served_model_is_ready_when_it_predicts(said: Any, server: tuple[str, 
     expected = {
         "Current": ("True", "False", "False"),
         "InProgress": ("False", "True", "False"),
+        "Renewed": ("True", "True", "False"),
         "Failed": ("False", "False", "True"),
     }[standing]
     assert tuple(found[name][0] for name in ("Ready", "Reconciling", "Stalled")) == expected

@@ -143,6 +143,9 @@ def _serving(world: World, server: ServerBlueprint, told: ServerReport, environm
         at_least = "; minReplicas 0 is taken as 1" if serving is not None and not serving.min_replicas else ""
         return yes(Reason.SERVING, f"{_pods(len(ready))} to predict{at_least}")
     failed = next((code for code in codes if code.state == "Failed"), None)
+    before = sum(code.before for code in codes)
+    if before:
+        return _with_files_before(_pods(before), failed)
     if failed is not None:
         return Verdict("False", Reason.CODE_FAILED, _tail(failed.message), LONGEST)
     hindered = _hindrance(world, server, "serve", environment)
@@ -153,6 +156,14 @@ def _serving(world: World, server: ServerBlueprint, told: ServerReport, environm
     if any(code.state == "Restarting" for code in codes):
         return Verdict("False", Reason.CODE_RESTARTING, _tail(codes[0].message), LONGEST)
     return no(Reason.LOADING_CODE if codes else Reason.STARTING, "The model is being loaded")
+
+
+def _with_files_before(pods: str, failed: CodeReport | None) -> Verdict:
+    """Of a served model that goes on as it was."""
+    text = f"{pods} to predict, with the files before; the new ones"
+    if failed is None:
+        return yes(Reason.LOADING_CODE, f"{text} are being loaded")
+    return Verdict("True", Reason.FILES_BEFORE, _tail(f"{text} cannot be loaded: {failed.message}"), LONGEST)
 
 
 def _monitored(world: World) -> Verdict:
