@@ -91,10 +91,10 @@ class Reason(StrEnum):
     RUNNING = "Running"  # the server's pods run
     SERVING = "Serving"  # the server predicts
     LOADING_CODE = "LoadingCode"  # the user's code is being loaded; True: the code before predicts meanwhile
-    FILES_BEFORE = "FilesBefore"  # it predicts with the files before: the new ones cannot be loaded
+    FILES_BEFORE = "FilesBefore"  # the files before do the work: the new ones cannot be fetched or loaded
     CODE_FAILED = "CodeFailed"  # the user's code cannot be loaded
     CODE_RESTARTING = "CodeRestarting"  # the user's code ended and is started again
-    FETCHING = "Fetching"  # the Job that reads a file's source is at work
+    FETCHING = "Fetching"  # the Job that reads a file's source is at work; True: those before do the work
     INSTALLING = "Installing"  # the Job that installs packages is at work
     INSTALL_FAILED = "InstallFailed"  # it gave up; the message ends with its last lines
     INSTALLED = "Installed"  # the packages are there

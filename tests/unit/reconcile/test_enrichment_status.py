@@ -176,6 +176,8 @@ def test_a_model_that_is_not_there_or_going_is_a_missing_dependency(model: Any) 
     [
         (True, {}, ("Unknown", "StoreNotReady"), "Unknown", "InProgress"),
         (True, {"state": "Ready", "reason": "Explaining"}, ("True", "Explaining"), "True", "Current"),
+        (True, {"state": "Ready", "reason": "Fetching"}, ("True", "Fetching"), "True", "InProgress"),
+        (True, {"state": "Ready", "reason": "FilesBefore"}, ("False", "FilesBefore"), "True", "Failed"),
         (True, {"state": "Training", "reason": "Loading"}, ("False", "Loading"), "False", "InProgress"),
         (True, {"state": "Failed", "reason": "CodeFailed"}, ("False", "CodeFailed"), "False", "Failed"),
         (False, {"state": "Disabled", "reason": "TurnedOff"}, ("True", "Disabled"), "False", "Current"),

@@ -212,6 +212,26 @@ def test_a_file_that_cannot_be_fetched_is_told_where_it_is_missed() -> None:
     assert "SHA-256 differs" in message(given, "ExplainerReady")
 
 
+@pytest.mark.parametrize(
+    ("ended", "expected"),
+    [((), ("True", "Fetching")), (("Failed",), ("True", "FilesBefore"))],
+)
+def test_files_before_do_the_work_while_new_ones_are_fetched_and_the_status_says_so(
+    ended: tuple[str, ...], expected: tuple[str, str]
+) -> None:
+    asset = {"source_hash": SOURCE_HASH, "state": "Failed" if ended else "Missing", "due": True}
+    project = server_said(assets=[asset | {"slot": "explain-project"}], pods=[code()])
+    explains = with_jobs(running(explained(project=WEB), said=project, entries=[READY]), *ended)
+    assert conditions(explains)["ExplainerReady"] == expected
+    (one,) = status(explains).enrichments
+    assert (one.state, one.reason) == ("Ready", expected[1])
+    files = server_said(assets=[asset | {"slot": "serve-files"}], pods=[code(role="serve")])
+    serves = with_jobs(running(serving=SERVING | {"files": WEB}, said=files), *ended)
+    found = conditions(serves)
+    assert found["ServerAvailable"] == expected
+    assert found["Stalled" if ended else "Reconciling"] == expected
+
+
 def test_another_python_than_asked_for_runs_and_is_named_with_what_to_do() -> None:
     given = running(explained(pythonVersion="3.8"), said=server_said(pods=[code()]), entries=[READY])
     assert conditions(given)["EnvironmentReady"] == ("True", "OtherPython")

@@ -23,6 +23,8 @@ from modelwarden.resources.training import TrainedSummary
 # What a person has to mend, however it was called by the store.
 _HOPELESS: tuple[EnrichmentState, ...] = ("Failed", "Disabled")
 
+_RENEWED = (Reason.FETCHING, Reason.FILES_BEFORE)
+
 
 def summarise(world: World, trouble: ReconcileError | None, now: datetime) -> EnrichmentStatus:
     """What is so with the enrichment. `trouble`: what keeps it from having any effect."""
@@ -68,8 +70,12 @@ def _as_trained(trained: TrainedSummary) -> tuple[Verdict, Verdict | None, Verdi
     reason, message = worded(trained.reason, trained.state), trained.message
     if trained.state in _HOPELESS:
         return no(reason, message), None, yes(reason, message)
+    ready = yes(reason, message)
+    if trained.state == "Ready" and reason in _RENEWED:
+        # The project before explains while its successor is fetched, or cannot be.
+        return (ready, None, ready) if reason == Reason.FILES_BEFORE else (ready, ready, None)
     if trained.state == "Ready" and (reason == Reason.TRAINED or trained.type == "Explainability"):
-        return yes(reason, message), None, None
+        return ready, None, None
     if trained.artefact_hash is not None:
         # What was trained before works on while its successor is made.
         return yes(reason, message), yes(reason, message), None

@@ -111,7 +111,8 @@ def explainer_ready(world: World, server: ServerBlueprint, environment: Verdict)
         return told
     entry = _entry(world)
     if entry is not None and entry.state == "Ready":
-        return _explaining(told, entry)
+        coming = _files(world, server, "explain")
+        return _explaining(told, entry) if coming is None else _meanwhile(entry.message, coming)
     hindered = _hindrance(world, server, "explain", environment)
     if hindered is not None:
         return hindered
@@ -139,6 +140,9 @@ def _serving(world: World, server: ServerBlueprint, told: ServerReport, environm
     codes = _codes(told, "serve")
     ready = [code for code in codes if code.state == "Ready"]
     serving = server.wish.serving
+    coming = _files(world, server, "serve")
+    if ready and coming is not None:
+        return _meanwhile(f"{_pods(len(ready))} to predict", coming)
     if ready:
         at_least = "; minReplicas 0 is taken as 1" if serving is not None and not serving.min_replicas else ""
         return yes(Reason.SERVING, f"{_pods(len(ready))} to predict{at_least}")
@@ -156,6 +160,12 @@ def _serving(world: World, server: ServerBlueprint, told: ServerReport, environm
     if any(code.state == "Restarting" for code in codes):
         return Verdict("False", Reason.CODE_RESTARTING, _tail(codes[0].message), LONGEST)
     return no(Reason.LOADING_CODE if codes else Reason.STARTING, "The model is being loaded")
+
+
+def _meanwhile(works: str, coming: Verdict) -> Verdict:
+    """Of what goes on with the files that it has, while those that it is to have are not there."""
+    reason = Reason.FILES_BEFORE if coming.reason in HOPELESS else Reason.FETCHING
+    return Verdict("True", reason, _tail(f"{works}; with the files before: {coming.message}"), LONGEST)
 
 
 def _with_files_before(pods: str, failed: CodeReport | None) -> Verdict:

@@ -55,7 +55,8 @@ def summarise(
     of_server = _of_server(world, plan, previous)
     needed = _needed(store, plan, of_server)
     ready = failure_of(troubles) or _ready(world, storage, needed, observed[C.DATA_FLOWING])
-    pending = _pending(world, plan, troubles, needed) or _renewal(of_server, Reason.LOADING_CODE)
+    pending = _pending(world, plan, troubles, needed)
+    pending = pending or _renewal(of_server, Reason.LOADING_CODE, Reason.FETCHING)
     stalled = _stalled(world, troubles, needed) or _renewal(of_server, Reason.FILES_BEFORE)
     standing = standing_of(ready, pending, stalled)
     report = world.heard
@@ -91,10 +92,10 @@ def _needed(store: Verdict, plan: Plan, of_server: Mapping[C, Verdict]) -> Verdi
     return store if server.holds else server
 
 
-def _renewal(of_server: Mapping[C, Verdict], reason: Reason) -> Verdict | None:
+def _renewal(of_server: Mapping[C, Verdict], *reasons: Reason) -> Verdict | None:
     """What is so with new files while the server predicts with the ones before."""
     server = of_server.get(C.SERVER_AVAILABLE)
-    return server if server is not None and server.holds and server.reason == reason else None
+    return server if server is not None and server.holds and server.reason in reasons else None
 
 
 def _trained(
