@@ -164,17 +164,16 @@ class Scene:
         self.sent += ids
         return ids
 
-    def table(self, name: str) -> str:
-        """The folder of one of the store's tables."""
-        folder = self.place.cluster.volume_folder(NAMESPACE, f"{MODEL}-data")
-        assert folder is not None
-        return str(folder / "tables" / name)
-
     def explained(self, tag: str) -> dict[str, list[tuple[object, ...]]]:
         """What an independent reader finds in the table of explanations, by id."""
-        query = "SELECT partner_inference_id, path, algorithm, failure FROM delta_scan(?)"
+        folder = self.place.cluster.volume_folder(NAMESPACE, f"{MODEL}-data")
+        assert folder is not None
+        table = folder / "tables" / "explanations"
         found: dict[str, list[tuple[object, ...]]] = {}
-        for one, *told in delta_witness.ask(query, self.table("explanations")):
+        if not (table / "_delta_log").exists():
+            return found
+        query = "SELECT partner_inference_id, path, algorithm, failure FROM delta_scan(?)"
+        for one, *told in delta_witness.ask(query, str(table)):
             if str(one).startswith(f"{tag}-"):
                 found.setdefault(str(one), []).append(tuple(told))
         return found

@@ -108,7 +108,7 @@ async def test_a_new_plan_takes_over_and_what_it_does_not_name_is_removed(pod: S
 
 async def test_a_flow_goes_on_when_its_successor_cannot_be_brought(pod: ScriptedPod) -> None:
     plan_of(pod, "p1", pod.store.code("serve", zipped(model_txt="m")), explained=False)
-    await pod.rounds_until(lambda: pod.reported["serve"].state == "Ready")
+    await pod.rounds_until(lambda: bool(pod.store.pods) and pod.reported["serve"].state == "Ready")
     assert not pod.reported["serve"].before
     plan_of(pod, "p2", pod.store.code("serve", b"no zip", "c2"), explained=False)
     await pod.rounds_until(lambda: pod.reported["serve"].state == "Failed")
