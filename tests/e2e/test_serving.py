@@ -128,10 +128,8 @@ def scene(
         pictures.until("Ready", "True")
         endpoint = deploying.result(timeout=300)
     yield Scene(pictures, ModelPlace(cluster, kubectl, NAMESPACE, BARE), folder, endpoint)
-    for name in (PICTURES, BARE):
-        kubectl.run(
-            "delete", "mmodel", name, "-n", NAMESPACE, "--ignore-not-found", "--timeout=120s", seconds=130
-        )
+    gone = ("--ignore-not-found", "--timeout=120s")
+    kubectl.run("delete", "mmodel", PICTURES, BARE, "-n", NAMESPACE, *gone, seconds=130)
 
 
 def test_the_documented_request_with_files_has_the_documented_answer(scene: Scene) -> None:
