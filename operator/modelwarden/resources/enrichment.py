@@ -77,7 +77,8 @@ class ExplainabilityConfig(ResourceModel):
     explanation_nsamples: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
     """Number of perturbed rows for one explanation. Default 2000."""
     shap_expected_values: Annotated[tuple[float, ...], Field(max_length=1000)] = ()
-    """Base value for each predicted class, in the order of the predictions' positions."""
+    """Base value for each predicted class, in the order of the predictions' positions. Kept and told again:
+    the base is what the model says on average of the reference, else the values would not add up."""
     model_server_cpu: Quantity = "2"
     """Most processor that one model server may use; a quarter of it is requested. Default 2."""
     model_server_memory: Quantity = "1500Mi"
