@@ -117,7 +117,15 @@ def fitted(signs: Floats, weights: Floats, seen: Observed, matters: Floats, nois
     spread = np.maximum((values * pulls).sum(axis=0), np.finfo(float).tiny)
     on_gram = float(np.linalg.slogdet(gram)[1])
     likelihood = -0.5 * (len(spread) * (log_determinant + on_gram) + free * float(np.log(spread).sum()))
-    return Fit(Estimate(phi, errors), likelihood, left_out, matters, whole, linear @ values, pulls)
+    return Fit(
+        Estimate(phi, errors),
+        likelihood,
+        left_out,
+        matters,
+        whole,
+        np.asarray(linear @ values, dtype=np.float64),
+        pulls,
+    )
 
 
 def adjusted(fit: Fit, signs: Floats, to_values: Floats, halves: Floats) -> Estimate:

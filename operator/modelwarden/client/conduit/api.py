@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-import yaml
-
 from modelwarden.client.conduit import cell
 from modelwarden.client.conduit.bundle import Bundle, make_bundle
 from modelwarden.client.conduit.errors import ConduitError
@@ -104,6 +102,8 @@ class Conduit:
             if out is not None:
                 folder = Path(out)
                 folder.mkdir(parents=True, exist_ok=True)
+                import yaml  # the SDK needs it for nothing else
+
                 (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
                 (folder / "files.zip").write_bytes(zipped.read_bytes())
                 return str(folder)
