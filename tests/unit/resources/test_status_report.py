@@ -128,7 +128,8 @@ FULL = {
             "predicted": 1, "failedPredictions": 0,
             "codes": [{
                 "role": "explain", "codeHash": "gh", "state": "Ready", "message": "", "python": "3.11.2",
-                "path": "trees", "why": "verified", "difference": 0.0, "differs": False, "restarts": 0, "before": False,
+                "path": "trees", "why": "verified", "difference": 0.0, "differs": False, "restarts": 0,
+                "before": False,
             }],
         }],
         "explanations": {
