@@ -19,7 +19,7 @@ from examples.census import data, train
 
 PROJECT = Path(__file__).parent / "project"
 NAME = "employment-project"
-ENRICHMENT = Path(__file__).parent / "explainability.yaml"
+ENRICHMENT = PROJECT / "explainability.yaml"
 FILES = ("entrypoint.py", "requirements.txt")
 # The first moment that a zip archive can tell of: the same model gives the same bytes.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)

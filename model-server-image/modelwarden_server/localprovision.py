@@ -69,6 +69,8 @@ class Provisions:
     def _start(self, name: str, slot: str, source: Source, source_hash: str) -> None:
         if source.persistent_volume_claim is not None:
             self._once(name, f"{slot}: a claim is in a cluster only; upload the file, or name it by http")
+        elif (mount := self.sources.mount_of(source)) is not None and not mount.is_dir():
+            self._once(name, f"{slot}: no YAML file of the folder has the ConfigMap {mount.name}")
         elif self._is_free(name):
             self._tasks[name] = asyncio.create_task(self._fetch(slot, source, source_hash))
 
