@@ -264,10 +264,6 @@ class ExplainedCell:
         warned = [line for line in self.store.output().splitlines() if '"info"' not in line]
         return "\n".join([*said, f"store: {warned[-5:]}"])
 
-    def until_gone(self, state: str, seconds: float = 60.0) -> None:
-        """Wait until the pod's code is no longer in that state."""
-        wait_for(lambda: self.pod().get("state") not in (None, state), seconds, every=0.05)
-
     def told(self) -> Any:
         """What the store says of explanations."""
         server = self.store.status().server

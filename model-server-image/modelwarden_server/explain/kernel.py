@@ -32,8 +32,6 @@ from modelwarden_server.explain.tiles import TILE, coalition_values, predicted
 LEAST_SAMPLES: Final = 16
 MOST_SAMPLES: Final = 4096
 """Coalitions of a row at most, whatever is asked for."""
-_ALWAYS = 30
-"""Coalitions that are asked for all, whatever the budget."""
 _FEWEST_PAIRS = 64
 _KEPT = 4
 """Numbers of players whose coalitions are kept in memory."""

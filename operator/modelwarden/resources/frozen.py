@@ -14,7 +14,6 @@ _REQUIRED = ("valueType", "stage")
 # Absent is the same as false or empty.
 _FLAGS = ("categorical", "monitorForBias", "isUnique", "isPositivePredictedAttribute", "implicit")
 _LISTS = ("bins", "categories")
-FROZEN_FIELDS = (*_REQUIRED, *_OPTIONAL, *_FLAGS, *_LISTS)
 
 _NEW_MODEL = "make a new model instead"
 # CEL has no loop with an index before Kubernetes 1.33, so digits make one.
