@@ -80,7 +80,21 @@ def surroundings(pod: PodSpec) -> tuple[list[Manifest], list[Manifest], list[Man
     return env, [volume], [{"name": "ca", "mountPath": CA_FOLDER, "readOnly": True}]
 
 
-def probe(path: str, *, period: int, failures: int) -> Manifest:
+def probes() -> Manifest:
+    """The probes of a process of a cell: two minutes to start, seen as hung after one."""
+    return {
+        "startupProbe": _probe("/healthz", period=2, failures=60),
+        "livenessProbe": _probe("/healthz", period=10, failures=6),
+        "readinessProbe": _probe("/readyz", period=3, failures=2),
+    }
+
+
+def resources(amounts: Resources) -> Manifest:
+    """A container's resources."""
+    return _plain(amounts)
+
+
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
     """An HTTP probe of the container's port `http`; seconds between two, and how many may fail."""
     return {
         "httpGet": {"path": path, "port": "http"},
@@ -88,11 +102,6 @@ def probe(path: str, *, period: int, failures: int) -> Manifest:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
-
-
-def resources(amounts: Resources) -> Manifest:
-    """A container's resources."""
-    return _plain(amounts)
 
 
 def _plain(value: Any) -> Manifest:

@@ -2,6 +2,7 @@
 
 from modelwarden.reconcile import podtemplate
 from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint
+from modelwarden.reconcile.monitoredmodel.build import cellfiles
 from modelwarden.reconcile.monitoredmodel.build.metadata import owned
 from modelwarden.reconcile.names import (
     ANNOTATION_IDENTITY,
@@ -9,17 +10,12 @@ from modelwarden.reconcile.names import (
     CELL_PORT,
     child_labels,
     data_claim,
-    identity_config,
-    key_secret,
     pod_selector,
-    settings_config,
 )
 from modelwarden.reconcile.ports import Manifest
 
-_CONFIG = "/etc/modelwarden"
 # The drain of a full log to the tables; SIGKILL after that loses nothing, but the next start is slower.
 _GRACE_SECONDS = 60
-_KEY_ONLY = [{"key": "key", "path": "key"}]
 
 
 def build_deployment(plan: Blueprint) -> Manifest:
@@ -69,9 +65,7 @@ def _container(plan: Blueprint, env: list[Manifest], mounts: list[Manifest]) -> 
         "command": ["python", "-m", "modelwarden_server"],
         "args": [
             "store",
-            f"--identity={_CONFIG}/identity/identity.json",
-            f"--settings={_CONFIG}/settings/settings.json",
-            f"--key-file={_CONFIG}/key/key",
+            *cellfiles.ARGUMENTS,
             "--data=/data",
             "--host=0.0.0.0",
             f"--port={CELL_PORT}",
@@ -79,13 +73,9 @@ def _container(plan: Blueprint, env: list[Manifest], mounts: list[Manifest]) -> 
         "ports": [{"name": "http", "containerPort": CELL_PORT, "protocol": "TCP"}],
         "resources": podtemplate.resources(plan.model.spec.store.resources or plan.install.store_resources),
         "securityContext": podtemplate.container_security(),
-        "startupProbe": podtemplate.probe("/healthz", period=2, failures=60),
-        "livenessProbe": podtemplate.probe("/healthz", period=10, failures=6),
-        "readinessProbe": podtemplate.probe("/readyz", period=3, failures=2),
+        **podtemplate.probes(),
         "volumeMounts": [
-            {"name": "identity", "mountPath": f"{_CONFIG}/identity", "readOnly": True},
-            {"name": "settings", "mountPath": f"{_CONFIG}/settings", "readOnly": True},
-            {"name": "key", "mountPath": f"{_CONFIG}/key", "readOnly": True},
+            *cellfiles.mounts(),
             {"name": "data", "mountPath": "/data"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of its own
             *mounts,
@@ -95,11 +85,8 @@ def _container(plan: Blueprint, env: list[Manifest], mounts: list[Manifest]) -> 
 
 
 def _volumes(plan: Blueprint) -> list[Manifest]:
-    name = plan.name
     return [
-        {"name": "identity", "configMap": {"name": identity_config(name, plan.identity_hash)}},
-        {"name": "settings", "configMap": {"name": settings_config(name)}},
-        {"name": "key", "secret": {"secretName": key_secret(name), "defaultMode": 0o440, "items": _KEY_ONLY}},
-        {"name": "data", "persistentVolumeClaim": {"claimName": data_claim(name)}},
+        *cellfiles.volumes(plan),
+        {"name": "data", "persistentVolumeClaim": {"claimName": data_claim(plan.name)}},
         {"name": "tmp", "emptyDir": {"sizeLimit": "2Gi"}},
     ]

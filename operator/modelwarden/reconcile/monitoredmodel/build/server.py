@@ -6,6 +6,7 @@ sidecar alone: in the container with the user's code there is nothing to steal.
 
 from modelwarden.reconcile import podtemplate
 from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, ServerBlueprint
+from modelwarden.reconcile.monitoredmodel.build import cellfiles
 from modelwarden.reconcile.monitoredmodel.build.amounts import (
     model_server_resources,
     sidecar_resources,
@@ -17,16 +18,12 @@ from modelwarden.reconcile.names import (
     CELL_PORT,
     SERVER,
     child_labels,
-    identity_config,
-    key_secret,
     pod_selector,
     server_name,
-    settings_config,
 )
 from modelwarden.reconcile.ports import Manifest
 
 SIDECAR, MODEL_SERVER = "ingest", "model-server"
-_CONFIG = "/etc/modelwarden"
 _SHARED, _RUN = "/srv/modelwarden", "/srv/modelwarden-run"
 # Files and packages of user code: an environment with a deep-learning library is five gigabytes.
 _SHARED_SIZE, _RUN_SIZE, _TMP_SIZE = "12Gi", "16Mi", "2Gi"
@@ -89,9 +86,7 @@ def _sidecar(
         "command": ["python", "-m", "modelwarden_server"],
         "args": [
             "ingest",
-            f"--identity={_CONFIG}/identity/identity.json",
-            f"--settings={_CONFIG}/settings/settings.json",
-            f"--key-file={_CONFIG}/key/key",
+            *cellfiles.ARGUMENTS,
             f"--store=http://{plan.name}.{plan.namespace}.svc:{CELL_PORT}",
             f"--shared={_SHARED}",
             f"--run={_RUN}",
@@ -103,13 +98,9 @@ def _sidecar(
         "ports": [{"name": "http", "containerPort": CELL_PORT, "protocol": "TCP"}],
         "resources": sidecar_resources(server.wish),
         "securityContext": podtemplate.container_security(),
-        "startupProbe": podtemplate.probe("/healthz", period=2, failures=60),
-        "livenessProbe": podtemplate.probe("/healthz", period=10, failures=6),
-        "readinessProbe": podtemplate.probe("/readyz", period=3, failures=2),
+        **podtemplate.probes(),
         "volumeMounts": [
-            {"name": "identity", "mountPath": f"{_CONFIG}/identity", "readOnly": True},
-            {"name": "settings", "mountPath": f"{_CONFIG}/settings", "readOnly": True},
-            {"name": "key", "mountPath": f"{_CONFIG}/key", "readOnly": True},
+            *cellfiles.mounts(),
             {"name": "code", "mountPath": _SHARED},
             {"name": "run", "mountPath": _RUN},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - an emptyDir of its own
@@ -147,12 +138,8 @@ def _model_server(plan: Blueprint, server: ServerBlueprint, grace: int, env: lis
 
 
 def _volumes(plan: Blueprint) -> list[Manifest]:
-    name = plan.name
-    key = {"secretName": key_secret(name), "defaultMode": 0o440, "items": [{"key": "key", "path": "key"}]}
     return [
-        {"name": "identity", "configMap": {"name": identity_config(name, plan.identity_hash)}},
-        {"name": "settings", "configMap": {"name": settings_config(name)}},
-        {"name": "key", "secret": key},
+        *cellfiles.volumes(plan),
         {"name": "code", "emptyDir": {"sizeLimit": _SHARED_SIZE}},
         {"name": "run", "emptyDir": {"sizeLimit": _RUN_SIZE}},
         {"name": "tmp", "emptyDir": {"sizeLimit": _TMP_SIZE}},
