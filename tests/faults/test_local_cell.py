@@ -1,11 +1,14 @@
 """`modelwarden local DIR` as a person runs it: rows and a reference in, an answer out, Ctrl-C."""
 
+import base64
+import io
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import zipfile
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,6 +36,33 @@ def write_yaml(folder: Path, threshold: float) -> None:
         "spec": {"modelRef": {"name": "census"}},
     }
     (folder / "model.yaml").write_text(yaml.safe_dump_all([model, dataset]))
+
+
+ENTRYPOINT = """
+def predict(x):
+    return [(float(age) - 20) / 100 for age in x[:, 0]]
+"""
+
+
+def write_project(folder: Path) -> None:
+    """A user's project as a zip in a ConfigMap, and the Enrichment that explains with it."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as archive:
+        archive.writestr("entrypoint.py", ENTRYPOINT)
+    held = {"user_project.zip": base64.b64encode(made.getvalue()).decode()}
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "project"}, "binaryData": held}
+    source = {"configMap": {"name": "project", "key": "user_project.zip"}}
+    enrichment = {
+        "apiVersion": "modelwarden.dev/v1alpha1",
+        "kind": "Enrichment",
+        "metadata": {"name": "census-reasons"},
+        "spec": {
+            "modelRef": {"name": "census"},
+            "type": "Explainability",
+            "explainability": {"explanationAlgo": "shap", "explanationNsamples": 200, "project": source},
+        },
+    }
+    (folder / "why.yaml").write_text(yaml.safe_dump_all([config, enrichment]))
 
 
 def reference(path: Path) -> Path:
@@ -71,6 +101,7 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
     folder.mkdir()
     write_yaml(folder, 0.2)
     command = [sys.executable, "-m", "modelwarden_server", "local", str(folder), "--port", str(port)]
+    command += ["--server-port", str(free_port())]
     command += ["--reference", str(reference(tmp_path / "reference.parquet"))]
     environment = os.environ | {"PYTHONPATH": f"{REPO}/operator:{REPO}/model-server-image"}
     output = tmp_path / "screen.txt"
@@ -97,8 +128,19 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
         report = wait_for(lambda: (s := status()).drift is not None and s.drift.state == "Ok" and s)
         assert (report.rows.stored, report.active_reference) == (400, "census-2015")
         assert "age" in [f.name for f in report.drift.features if f.drifted]
-        write_yaml(folder, 0.3)
+        write_project(folder)
         wait_for(lambda: status().settings_generation == 1)
+        wait_for(lambda: "explanations is ready" in output.read_text(), 90)
+        first = client.get(f"{path}/{rows[0]['partner_inference_id']}/explanation").raise_for_status().json()
+        by_age = {
+            o["attribute_name"]: o["explanation_value"] for o in first["explanation"][0]["importance_scores"]
+        }
+        assert by_age["age"] > 0.1
+        assert by_age["state"] == pytest.approx(0, abs=1e-9)
+        (folder / "why.yaml").unlink()
+        wait_for(lambda: status().server is None)
+        write_yaml(folder, 0.3)
+        wait_for(lambda: status().settings_generation == 3)
         (folder / "model.yaml").write_text("a: [")
         wait_for(lambda: "cannot be read as YAML" in (status().settings_error or ""))
         process.send_signal(signal.SIGINT)

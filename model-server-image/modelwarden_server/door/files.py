@@ -49,7 +49,6 @@ from modelwarden_server.web import Refusal, check_model, json_answer
 
 log = logging.getLogger(__name__)
 INFERENCES, LABELS, IMAGES, BATCH_FIELD = "inference_data", "ground_truth_data", "image_data", "batch_id"
-RESERVE = 256 << 20
 _RECEIVED_AT_ONCE = 4
 _WAITING = 32
 _FORM_BYTES = 1 << 20
@@ -132,7 +131,6 @@ class FileRoom:
             body_bytes=2 * limits.max_file_bytes + _FORM_BYTES,
             file_bytes=limits.max_file_bytes,
             files=min(2, limits.max_parts),
-            reserve=RESERVE,
         )
         kind = request.headers.get("content-type", "")
         return FormReceiver(kind, self._uploads, (INFERENCES, LABELS, IMAGES), form)

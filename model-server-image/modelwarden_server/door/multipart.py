@@ -7,9 +7,7 @@ bytes are gone. Must not look into the files. What a part is called decides whet
 """
 
 import asyncio
-import errno
 import hashlib
-import os
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from modelwarden_server.door.bodies import drain
+from modelwarden_server.door.space import RESERVE, RESERVE_SHARE, check_space
 
 _IDLE_SECONDS = 120.0
 _PIECE = 1 << 20
@@ -46,8 +45,8 @@ class FormLimits:
 
     body_bytes: int
     files: int
-    reserve: int
-    reserve_share: float = 0.05
+    reserve: int = RESERVE
+    reserve_share: float = RESERVE_SHARE
     file_bytes: int = 1 << 62
     fewest: int = 1
     """Files that must be there: none where small fields alone make sense."""
@@ -122,10 +121,7 @@ class FormReceiver:
             raise TooLargeError(
                 f"the request is larger than {self._limits.body_bytes} bytes: send several smaller"
             )
-        space = os.statvfs(self._folder)
-        reserve = min(self._limits.reserve, self._limits.reserve_share * space.f_blocks * space.f_frsize)
-        if space.f_bavail * space.f_frsize < reserve + len(piece):
-            raise OSError(errno.ENOSPC, "the volume is nearly full")
+        check_space(self._folder, len(piece), self._limits.reserve, self._limits.reserve_share)
         try:
             self._parser.write(piece)
         except FormParserError as error:

@@ -34,6 +34,7 @@ from modelwarden_server.door.multipart import (
 )
 from modelwarden_server.door.parquet_pieces import OversizedFileError, UnreadableFileError
 from modelwarden_server.door.reference_rows import ReferenceRows, ReferenceRules, read_reference
+from modelwarden_server.door.space import RESERVE, RESERVE_SHARE
 from modelwarden_server.durable import make_folder
 from modelwarden_server.schema.compiled import CompiledSchema
 from modelwarden_server.store.datasets import Dataset, State
@@ -59,7 +60,6 @@ STATUS_WORDS: dict[State, str] = {
 _AT_ONCE = 2
 _FULL_PARTS = 4
 _WAITING = 32
-_RESERVE = 256 << 20
 _LARGE = (TooLargeError, OversizedFileError)
 _REFUSED = (DatasetError, MultipartError, UnreadableFileError, TimeoutError, *_LARGE)
 
@@ -85,8 +85,8 @@ class ReferenceDoor:
     """What the names of images in an upload with this zip mean. Raises UnreadableFileError."""
     imaging: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by an upload with images."""
-    reserve: int = _RESERVE
-    reserve_share: float = 0.05
+    reserve: int = RESERVE
+    reserve_share: float = RESERVE_SHARE
     """What must stay free on the volume: so many bytes or that share of it, whichever is less."""
     refuse: Callable[[], None] = lambda: None
     """Refuses while nothing is taken in."""

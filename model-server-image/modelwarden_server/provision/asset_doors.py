@@ -43,7 +43,6 @@ from modelwarden_server.door.multipart import (
 )
 from modelwarden_server.provision.assets import NAMES
 from modelwarden_server.provision.checks import most_bytes
-from modelwarden_server.provision.incoming import RESERVE
 from modelwarden_server.provision.intake import Intake
 from modelwarden_server.provision.stock import Stock
 from modelwarden_server.web import Refusal, check_model, json_answer
@@ -136,7 +135,6 @@ class AssetDoors:
         limits = FormLimits(
             body_bytes=most + _FORM_BYTES,
             files=len(EXPLAIN_SLOTS),
-            reserve=RESERVE,
             file_bytes=max(most_bytes(slot) for slot in EXPLAIN_SLOTS),
             fewest=0,
             advice="and the limit is fixed: leave out what the code does not need",

@@ -5,8 +5,6 @@ into it.
 """
 
 import asyncio
-import errno
-import os
 import tempfile
 from collections.abc import AsyncIterator
 from io import BufferedRandom
@@ -15,10 +13,9 @@ from pathlib import Path
 from starlette.requests import ClientDisconnect, Request
 
 from modelwarden_server.door.bodies import drain
+from modelwarden_server.door.space import check_space
 from modelwarden_server.web import Refusal
 
-RESERVE = 256 << 20
-_RESERVE_SHARE = 0.05
 _IDLE_SECONDS = 120.0
 _PIECE = 1 << 20
 
@@ -69,10 +66,7 @@ async def _written(
 
 
 def _write(content: BufferedRandom, piece: bytes, folder: Path) -> None:
-    space = os.statvfs(folder)
-    reserve = min(RESERVE, _RESERVE_SHARE * space.f_blocks * space.f_frsize)
-    if space.f_bavail * space.f_frsize < reserve + len(piece):
-        raise OSError(errno.ENOSPC, "the volume is nearly full")
+    check_space(folder, len(piece))
     content.write(piece)
 
 
