@@ -15,12 +15,10 @@ from shutil import copyfileobj
 from typing import Final
 from urllib.parse import quote
 
-import msgspec
-
 from modelwarden.resources.server import AssetSlot
 from modelwarden.resources.sources import Source
 from modelwarden_server.jobs.sources import NamedFile, SourceError, Surroundings, named_files_of
-from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.store_client import StoreClient, StoreRefusedError
 
 PURPOSE: Final = "assets"
 ARCHIVES: Final[frozenset[AssetSlot]] = frozenset({"explain-project", "serve-files"})
@@ -65,10 +63,7 @@ def run_assets(task: AssetTask, store: StoreClient, tell: Tell) -> None:
 
 def tell_failure(task: AssetTask, store: StoreClient, message: str, *, again: bool) -> None:
     """Let the store know why there is no file, so that the status can say it."""
-    try:
-        store.put(f"{task.path}/failure", msgspec.json.encode({"message": message, "again": again}))
-    except (StoreRefusedError, StoreAwayError):
-        return  # there is nobody to tell; the exit code and the last line say it too
+    store.tell_failure(task.path, {"message": message, "again": again})
 
 
 def _is_hidden(name: str) -> bool:

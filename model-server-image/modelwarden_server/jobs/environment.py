@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from modelwarden_server.jobs.installer import Installer
-from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.store_client import StoreClient
 
 PURPOSE: Final = "environment"
 PYTHON_HEADER, PACKAGES_HEADER = "X-Modelwarden-Python", "X-Modelwarden-Packages"
@@ -74,10 +74,7 @@ def run_environment(task: InstallTask, store: StoreClient, tell: Tell) -> None:
 def tell_failure(task: InstallTask, store: StoreClient, message: str, *, again: bool) -> None:
     """Let the store know why there is no environment, so that the status can say it."""
     told = f"Python {platform.python_version()}: {message}"
-    try:
-        store.put(f"{task.path}/failure", msgspec.json.encode({"message": told, "again": again}))
-    except (StoreRefusedError, StoreAwayError):
-        return  # there is nobody to tell; the exit code and the last line say it too
+    store.tell_failure(task.path, {"message": told, "again": again})
 
 
 def pack(folder: Path, archive: Path) -> int:

@@ -19,7 +19,7 @@ from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.analysis.profile_format import to_json
 from modelwarden_server.analysis.relations import relate
-from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.store_client import StoreClient
 
 Tell = Callable[..., None]
 """Takes the name of an event and its facts."""
@@ -106,13 +106,7 @@ def profile_files(
 
 def tell_failure(task: ProfileTask, store: StoreClient, message: str) -> None:
     """Let the store know why there will be no profile, so that the dataset's status can say it."""
-    try:
-        store.put(
-            f"/internal/v1/artefacts/profile/{task.content_hash}/failure",
-            msgspec.json.encode({"message": message}),
-        )
-    except (StoreRefusedError, StoreAwayError):
-        return  # there is nobody to tell; the exit code and the last line say it too
+    store.tell_failure(f"/internal/v1/artefacts/profile/{task.content_hash}", {"message": message})
 
 
 def _fetched(task: ProfileTask, listing: _Listing, store: StoreClient, folder: Path) -> Iterator[Path]:

@@ -13,7 +13,7 @@ import msgspec
 
 from modelwarden.resources.sources import Source
 from modelwarden_server.jobs.sources import SourceError, Surroundings, check_format, files_of
-from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.store_client import StoreClient, StoreRefusedError
 
 PURPOSE = "reference"
 Tell = Callable[..., None]
@@ -53,10 +53,7 @@ def run_load(task: LoadTask, store: StoreClient, tell: Tell) -> None:
 
 def tell_failure(task: LoadTask, store: StoreClient, message: str) -> None:
     """Let the store know why nothing is loaded, so that the dataset's status can say it."""
-    try:
-        store.put(f"{task.path}/failure", msgspec.json.encode({"message": message}))
-    except (StoreRefusedError, StoreAwayError):
-        return  # there is nobody to tell; the exit code and the last line say it too
+    store.tell_failure(task.path, {"message": message})
 
 
 def _sent(task: LoadTask, file: Path, store: StoreClient) -> int:

@@ -3,7 +3,9 @@
 Must not know what the files are for.
 """
 
+import contextlib
 import hashlib
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -93,6 +95,13 @@ class StoreClient:
         """Put bytes; the answer. Raises StoreRefusedError, StoreAwayError."""
         headers = {"Content-Type": kind}
         return self._again(lambda: _good(self._http.put(path, content=content, headers=headers)).json())
+
+    def tell_failure(self, path: str, told: Mapping[str, Any]) -> None:
+        """Say at `path`/failure why nothing comes. Where there is nobody to tell, the Job's exit code and its
+        last line say it.
+        """
+        with contextlib.suppress(StoreRefusedError, StoreAwayError):
+            self.put(f"{path}/failure", json.dumps(told).encode())
 
     def post(self, path: str) -> Any:
         """Post nothing to `path`; the answer. Raises StoreRefusedError, StoreAwayError."""

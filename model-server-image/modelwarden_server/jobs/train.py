@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from modelwarden.resources.cell import CellIdentity, read_identity
 from modelwarden_server.analysis.artefact import pack
 from modelwarden_server.analysis.columns import Column
-from modelwarden_server.jobs.store_client import StoreAwayError, StoreClient, StoreRefusedError
+from modelwarden_server.jobs.store_client import StoreClient
 from modelwarden_server.jobs.trainers import trainer_of
 from modelwarden_server.jobs.training import Tell, Trainer, TrainingInput, UntrainableError
 
@@ -82,10 +82,7 @@ def run_train(task: TrainTask, store: StoreClient, tell: Tell) -> None:
 
 def tell_failure(task: TrainTask, store: StoreClient, message: str, *, again: bool) -> None:
     """Let the store know why there is no artefact, so that the status can say it."""
-    try:
-        store.put(f"{task.path}/failure", msgspec.json.encode({"message": message, "again": again}))
-    except (StoreRefusedError, StoreAwayError):
-        return  # there is nobody to tell; the exit code and the last line say it too
+    store.tell_failure(task.path, {"message": message, "again": again})
 
 
 def _given(task: TrainTask, training: _Training, store: StoreClient, folder: Path) -> TrainingInput:
