@@ -95,3 +95,11 @@ def check_caller(request: Request, purpose: str, input_hash: str) -> None:
     assert isinstance(caller, Caller)
     if caller.claim is not None and caller.claim != JobClaim(purpose, input_hash):
         raise Refusal(403, "this key is good for another Job")
+
+
+def check_cell_key(request: Request) -> None:
+    """Refuse (403) all Jobs: this is for whoever has the cell's key."""
+    caller = request.scope["caller"]
+    assert isinstance(caller, Caller)
+    if caller.claim is not None:
+        raise Refusal(403, "this key is good for a Job only")

@@ -25,7 +25,7 @@ from modelwarden_server.explained import ARROW_STREAM, SECONDS
 from modelwarden_server.explanations.answer import MOST_FAILURE, AnswerError, Names, read_answer
 from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, TaskBoard
-from modelwarden_server.web import Refusal, check_caller, json_answer
+from modelwarden_server.web import Refusal, check_cell_key, json_answer
 
 PATH: Final = "/internal/v1/explanations/tasks"
 TASK: Final = "X-Modelwarden-Task"
@@ -60,7 +60,7 @@ class TaskDoors:
 
     async def lease(self, request: Request) -> Response:
         """A piece of work."""
-        _check(request)
+        check_cell_key(request)
         holder = request.query_params.get("holder", "")
         if not 1 <= len(holder) <= 253:
             raise Refusal(400, "holder: name the pod, with 1 to 253 characters")
@@ -76,7 +76,7 @@ class TaskDoors:
 
     async def finish(self, request: Request) -> Response:
         """An answer to a piece."""
-        _check(request)
+        check_cell_key(request)
         board, number = self.board(), request.path_params["number"]
         content = await read_body(request, _MOST_ANSWER)
         task = board.open(number)
@@ -94,7 +94,7 @@ class TaskDoors:
 
     async def fail(self, request: Request) -> Response:
         """A piece that brought nothing."""
-        _check(request)
+        check_cell_key(request)
         board, number = self.board(), request.path_params["number"]
         try:
             told = msgspec.json.decode(await read_body(request, _MOST_REASON), type=_Failure)
@@ -113,11 +113,6 @@ def stream_of(rows: pa.RecordBatch, meta: dict[bytes, bytes]) -> bytes:
     with pa.ipc.new_stream(sink, schema) as writer:
         writer.write_batch(rows.replace_schema_metadata(meta))
     return bytes(sink.getvalue())
-
-
-def _check(request: Request) -> None:
-    """Whoever has the cell's key; no Job's key is for this."""
-    check_caller(request, "explain", "")
 
 
 def _rows_in(content: bytes) -> int:

@@ -1,6 +1,6 @@
 """The inner doors of a server's pods and of the Jobs that provide for them.
 
-    PUT /internal/v1/assets/{slot}/{source_hash}             the file, as it is; ?name= what it is called
+    PUT /internal/v1/assets/{slot}/{source_hash}             the file, as it is
     PUT /internal/v1/assets/{slot}/{source_hash}/failure     {"message": "why", "again": false}
     GET /internal/v1/environments/{hash}                     what to install
     PUT /internal/v1/environments/{hash}                     the archive (tar.gz of a site-packages folder)
@@ -35,7 +35,7 @@ from modelwarden_server.provision.intake import Intake
 from modelwarden_server.provision.plan import wanted_assets
 from modelwarden_server.provision.pods import Pods
 from modelwarden_server.provision.stock import Stock
-from modelwarden_server.web import Caller, Refusal, check_caller, json_answer
+from modelwarden_server.web import Refusal, check_caller, check_cell_key, json_answer
 
 ASSETS, ENVIRONMENT = "assets", "environment"
 """Purposes of Jobs' keys. The input of the first is `<slot>_<source hash>`, of the second the hash."""
@@ -146,13 +146,13 @@ class InnerDoors:
 
     async def plan(self, request: Request) -> Response:
         """What a server pod is to run now (ServerPlan)."""
-        _check_cell(request)
+        check_cell_key(request)
         view = await _stored(asyncio.to_thread(self.stock().view))
         return Response(view.plan.model_dump_json(by_alias=True), media_type="application/json")
 
     async def file(self, request: Request) -> Response:
         """A file, by its hash."""
-        _check_cell(request)
+        check_cell_key(request)
         path = self.stock().files.path(request.path_params["sha256"])
         if path is None:
             raise Refusal(404, "there is no file of this hash: ask for the plan again")
@@ -160,7 +160,7 @@ class InnerDoors:
 
     async def hear(self, request: Request) -> Response:
         """Take note of how far a pod is (PodReport)."""
-        _check_cell(request)
+        check_cell_key(request)
         name = request.path_params["pod"]
         body = await read_body(request, _MOST_REPORT)
         try:
@@ -198,13 +198,6 @@ def _arrived(request: Request) -> Arrived:
     if not _VERSION.match(python) or not (packages.isascii() and packages.isdigit() and len(packages) < 7):
         raise Refusal(400, f"send the headers {PYTHON} (3.x.y) and {PACKAGES} (a number)")
     return Arrived(python, int(packages))
-
-
-def _check_cell(request: Request) -> None:
-    caller = request.scope["caller"]
-    assert isinstance(caller, Caller)
-    if caller.claim is not None:
-        raise Refusal(403, "this is for the server's pods: a Job has no business here")
 
 
 async def _stored(work: Awaitable[Found]) -> Found:

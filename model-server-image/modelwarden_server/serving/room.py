@@ -27,7 +27,7 @@ from modelwarden_server.serving.predictions import Run, RunError, read_run, rows
 from modelwarden_server.store.delta import CommitError, NotDurableError
 from modelwarden_server.store.listening import CommitListener
 from modelwarden_server.store.store import Store
-from modelwarden_server.web import Caller, Refusal, check_model, json_answer
+from modelwarden_server.web import Refusal, check_cell_key, check_model, json_answer
 
 MOST_RUN_BYTES = 96 << 20
 """A body of the sidecar's at its limit, its data and its result."""
@@ -99,10 +99,7 @@ class PredictionRoom:
 
     async def post(self, request: Request) -> Response:
         """Take a run: 200 with how many of its predictions are monitored."""
-        caller = request.scope["caller"]
-        assert isinstance(caller, Caller)
-        if caller.claim is not None:
-            raise Refusal(403, "this key is good for a Job only")
+        check_cell_key(request)
         check_open(self._cell, "predictions")
         async with self._gate.admit(MOST_RUN_BYTES // 4, MOST_INSIDE, MOST_RUN_BYTES):
             body = await read_large_body(request, MOST_RUN_BYTES)

@@ -14,7 +14,7 @@ from modelwarden_server.door.bodies import read_large_body
 from modelwarden_server.podwire import ARROW, ASKED, EXPLAIN
 from modelwarden_server.sidecar.consumer import sentence_of
 from modelwarden_server.sidecar.pod import Pod
-from modelwarden_server.web import Caller, Refusal
+from modelwarden_server.web import Refusal, check_cell_key
 
 MOST_BYTES = 16 << 20
 SECONDS = 190.0
@@ -32,10 +32,7 @@ class ExplainRoom:
 
     async def explain(self, request: Request) -> Response:
         """Explain the rows of an Arrow stream now. 503 while nothing here can."""
-        caller = request.scope["caller"]
-        assert isinstance(caller, Caller)
-        if caller.claim is not None:
-            raise Refusal(403, "this key is good for another Job")
+        check_cell_key(request)
         body = await read_large_body(request, MOST_BYTES)
         plan = self._pod.plan
         if plan is None or plan.explain is None:

@@ -37,7 +37,7 @@ from modelwarden_server.sidecar.predict_record import (
     whole_seconds,
 )
 from modelwarden_server.sidecar.predict_webhook import Address, check_url, deliver, outside, resolved
-from modelwarden_server.web import Caller, Refusal, json_answer
+from modelwarden_server.web import Refusal, check_cell_key, json_answer
 
 log = logging.getLogger(__name__)
 MOST_BODY: Final = 32 << 20
@@ -197,10 +197,7 @@ class PredictRoom:
         raise Refusal(answer.status_code, why, retry_after=whole_seconds(retry_after(answer)))
 
     def _check(self, request: Request) -> None:
-        caller = request.scope["caller"]
-        assert isinstance(caller, Caller)
-        if caller.claim is not None:
-            raise Refusal(403, "this key is good for a Job only")
+        check_cell_key(request)
         asked = (request.path_params.get("project"), request.path_params.get("name"))
         known = (self.pod.identity.namespace, self.pod.identity.name)
         if asked not in ((None, None), known):
