@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from modelwarden.resources.attributes import ValueType
 from modelwarden.resources.resolved import ResolvedAttribute
+from modelwarden_server.explain.evaluate import linked, sigmoid
 from modelwarden_server.explained import ID
 from modelwarden_server.explanations.table import OUTPUTS
 from modelwarden_server.schema.compiled import ARROW_TYPES
@@ -90,11 +91,7 @@ def predicted(record: dict[str, Any], classes: bool) -> list[dict[str, Any]]:
     """
     values = np.asarray(record["prediction"], dtype=np.float64)
     if classes and record["units"] == "margin":
-        if len(values) > 2:
-            weights = np.exp(values - values.max())
-            values = weights / weights.sum()
-        else:
-            values = 1.0 / (1.0 + np.exp(-values))
+        values = linked("softmax", values[np.newaxis])[0] if len(values) > 2 else sigmoid(values)
     return [
         {"attribute_name": name, "attribute_value": value if math.isfinite(value) else None}
         for name, value in zip(record[OUTPUTS], values.tolist(), strict=True)
