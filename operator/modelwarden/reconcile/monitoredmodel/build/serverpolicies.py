@@ -1,4 +1,7 @@
-"""Whom a model's server may talk to, and how far the Jobs get that fetch its files and its packages."""
+"""Whom a model's server may talk to, and how far the Jobs get that fetch its files and its packages. Pure.
+
+Must not let pods in which user code runs reach a package index or a source: only Jobs do.
+"""
 
 from collections.abc import Iterable, Iterator
 
@@ -48,32 +51,24 @@ def _server(plan: Blueprint, server: ServerBlueprint) -> Manifest:
     egress: list[Manifest] = [{"ports": DNS}, {"to": [store], "ports": cell_port}]
     if server.wish.serving is not None and server.wish.serving.allow_webhooks:
         egress.append(way_out(ports_to((), plan.pod)))
-    return _policy(plan, server_name(plan.name), pod_selector(plan.name, SERVER)) | {
-        "spec": {
-            "podSelector": {"matchLabels": pod_selector(plan.name, SERVER)},
-            "policyTypes": ["Ingress", "Egress"],
-            "ingress": [{"from": callers_of(plan.install), "ports": cell_port}],
-            "egress": egress,
-        }
+    more = {
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [{"from": callers_of(plan.install), "ports": cell_port}],
+        "egress": egress,
     }
+    return _policy(plan, server_name(plan.name), pod_selector(plan.name, SERVER), more)
 
 
 def _outside(plan: Blueprint, name: str, purpose: str, ports: Iterable[int]) -> Manifest:
     """Adds to the cell's own policy, under which these pods reach the store already."""
     selector = {LABEL_MODEL: plan.name, LABEL_PURPOSE: purpose}
-    return _policy(plan, name, selector) | {
-        "spec": {
-            "podSelector": {"matchLabels": selector},
-            "policyTypes": ["Egress"],
-            "egress": [way_out(ports)],
-        }
-    }
+    return _policy(plan, name, selector, {"policyTypes": ["Egress"], "egress": [way_out(ports)]})
 
 
-def _policy(plan: Blueprint, name: str, selector: Labels) -> Manifest:
+def _policy(plan: Blueprint, name: str, selector: Labels, more: Manifest) -> Manifest:
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
         "metadata": owned(plan, name, component=SERVER),
-        "spec": {"podSelector": {"matchLabels": selector}},
+        "spec": {"podSelector": {"matchLabels": selector}} | more,
     }
