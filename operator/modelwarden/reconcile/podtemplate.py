@@ -1,4 +1,4 @@
-"""The parts of a pod that store and Jobs share: security, placement, surroundings. Pure.
+"""The parts of a pod that store, server and Jobs share: security, placement, surroundings. Pure.
 
 Passes PodSecurity `restricted`: no root, no privilege, read-only root file system, no token.
 """

@@ -1,4 +1,7 @@
-"""The server's address inside the cluster, and how many pods are behind it."""
+"""The server's address inside the cluster, and how many pods are behind it. Pure.
+
+Must not say how large a pod is: see `amounts`.
+"""
 
 from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, ServerBlueprint
 from modelwarden.reconcile.monitoredmodel.build.amounts import BUSY, REQUESTED, replicas_of

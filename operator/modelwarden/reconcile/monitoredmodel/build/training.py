@@ -1,4 +1,7 @@
-"""The Job that trains one thing for a model. Pure."""
+"""The Job that trains one thing for a model, known by its kind and its inputs. Pure.
+
+Must not decide whether it is due: see `trainings`.
+"""
 
 from dataclasses import dataclass
 
