@@ -141,6 +141,13 @@ class ServerProcess:
         return (self.folder / f"{self.command}.jsonl").read_text()
 
 
+def kill_running(*processes: ServerProcess | StoreProcess) -> None:
+    """Kill those that still run."""
+    for one in processes:
+        if one.process is not None and one.process.poll() is None:
+            one.kill()
+
+
 class ExplainedCell:
     """The three processes, and a client of the store."""
 
@@ -193,11 +200,7 @@ class ExplainedCell:
         return self
 
     def stop(self) -> None:
-        for process in (self.sidecar, self.model_server):
-            if process.process is not None and process.process.poll() is None:
-                process.kill()
-        if self.store.process is not None and self.store.process.poll() is None:
-            self.store.kill()
+        kill_running(self.sidecar, self.model_server, self.store)
         self._http.close()
 
     def reference(self, many: int = 400, seed: int = 1) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import census_like
 import flow_files
 import httpx
-from explained_cell import ServerProcess
+from explained_cell import ServerProcess, kill_running
 from store_process import KEY, StoreProcess, free_port, wait_for
 
 from modelwarden.client.conduit.cell import predicting, upload
@@ -115,11 +115,7 @@ class ServedCell:
         return self
 
     def stop(self) -> None:
-        for process in (self.sidecar, self.model_server):
-            if process.process is not None and process.process.poll() is None:
-                process.kill()
-        if self.store.process is not None and self.store.process.poll() is None:
-            self.store.kill()
+        kill_running(self.sidecar, self.model_server, self.store)
         self.http.close()
         self.pod.close()
 
