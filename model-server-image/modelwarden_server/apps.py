@@ -5,8 +5,6 @@ The only place that knows all rooms. Must not hold logic of its own.
 
 from dataclasses import dataclass
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from modelwarden_server.auth import Authenticated
@@ -36,7 +34,7 @@ from modelwarden_server.query.performance.room import Neighbours, PerformanceRoo
 from modelwarden_server.query.room import AnswerRoom
 from modelwarden_server.serve import serve
 from modelwarden_server.serving.room import PredictionRoom
-from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
+from modelwarden_server.web import Refusal, application
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,7 @@ def explained(cell: Cell, provision: ProvisionRoom) -> ExplanationRoom:
 def store_app(cell: Cell) -> ASGIApp:
     """The HTTP application of a furnished cell."""
     routes = [route for room in cell.rooms for route in room.routes()]
-    handlers = {Refusal: on_refusal, HTTPException: on_http_exception, Exception: on_bug}
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False
-    return Authenticated(app, lambda: cell.settings.key)
+    return Authenticated(application(routes), lambda: cell.settings.key)
 
 
 async def run_cell(cell: Cell, address: Address, grace: float) -> int:

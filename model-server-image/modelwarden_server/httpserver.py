@@ -76,6 +76,14 @@ async def serve_until_told(app: ASGIApp, where: Address | Path, end: Callable[[]
     return code
 
 
+async def until_idle(busy: Callable[[], int], seconds: float) -> None:
+    """Wait until nothing is being worked on, at most so long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    while busy() and loop.time() < deadline:  # noqa: ASYNC110 - once in the life of a process
+        await asyncio.sleep(0.02)
+
+
 def _server(app: ASGIApp, where: Address | Path) -> Any:
     if isinstance(where, Path):
         place: dict[str, Any] = {"uds": where}

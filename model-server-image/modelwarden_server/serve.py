@@ -12,7 +12,7 @@ from collections.abc import Callable
 from starlette.types import ASGIApp
 
 from modelwarden_server.cell import Cell, Phase
-from modelwarden_server.httpserver import Address, LastAnswers, check_free, serve_until_told
+from modelwarden_server.httpserver import Address, LastAnswers, check_free, serve_until_told, until_idle
 from modelwarden_server.settings import POLL_SECONDS
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,7 @@ async def _end(cell: Cell, busy: Callable[[], int], grace: float) -> int:
     deadline = begun + grace
     cell.drain()
     log.info("ending: %d requests inside", busy())
-    while busy() and loop.time() < deadline:  # noqa: ASYNC110 - once in the life of a process
-        await asyncio.sleep(0.02)
+    await until_idle(busy, deadline - loop.time())
     left = max(1.0, deadline - loop.time())
     done = await asyncio.to_thread(cell.close, left)
     # Clients whose connection was idle learn from a 503 that this is the end, not from a broken connection.

@@ -1,16 +1,19 @@
-"""What all routes of a cell share: answers to errors, who is calling, is this our model.
+"""What all routes share: the application over them, answers to errors, who is calling, is this our model.
 
 Must not hold a route. Every error is `{"error": "<sentence that names the field and says what to do>"}`.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute
 
 from modelwarden.resources.cell import CellIdentity
 from modelwarden.resources.keys import JobClaim
@@ -47,19 +50,27 @@ def error_answer(status: int, sentence: str, retry_after: int | None = None) -> 
     return json_answer({"error": sentence}, status, headers)
 
 
+def application(routes: Sequence[BaseRoute]) -> Starlette:
+    """These routes, with every error told as a sentence in JSON."""
+    handlers = {Refusal: on_refusal, HTTPException: _on_http_exception, Exception: _on_bug}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return app
+
+
 async def on_refusal(_request: Request, error: Exception) -> Response:
     """Starlette's handler of Refusal."""
     assert isinstance(error, Refusal)
     return error_answer(error.status, error.sentence, error.retry_after)
 
 
-async def on_bug(request: Request, error: Exception) -> Response:
+async def _on_bug(request: Request, error: Exception) -> Response:
     """Starlette's handler of everything else: a fault of ours, told without its details."""
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
     return error_answer(500, f"a fault of the server ({type(error).__name__}): its log tells more")
 
 
-async def on_http_exception(request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     """Starlette's handler of its own errors: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
     sentence = {

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -24,7 +22,7 @@ from starlette.types import ASGIApp
 
 from modelwarden.resources.cell import canonical_json
 from modelwarden_server.door.bodies import read_large_body
-from modelwarden_server.httpserver import serve_until_told
+from modelwarden_server.httpserver import serve_until_told, until_idle
 from modelwarden_server.modelserver.engines import Engines, OutOfTimeError
 from modelwarden_server.modelserver.explaining import Explained, RequestError, answer, read_question
 from modelwarden_server.modelserver.loading import Desk, Surroundings
@@ -43,7 +41,7 @@ from modelwarden_server.podwire import (
     Running,
     Wanted,
 )
-from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
+from modelwarden_server.web import Refusal, application
 
 log = logging.getLogger(__name__)
 MOST_BODY: Final = 256 << 20
@@ -187,8 +185,7 @@ class ModelServerOptions:
 
 def model_server_app(server: ModelServer) -> ASGIApp:
     """The application over these routes."""
-    handlers = {Refusal: on_refusal, HTTPException: on_http_exception, Exception: on_bug}
-    return Starlette(routes=list(server.routes()), exception_handlers=handlers)
+    return application(server.routes())
 
 
 async def run_model_server(options: ModelServerOptions) -> int:
@@ -196,9 +193,7 @@ async def run_model_server(options: ModelServerOptions) -> int:
     server = ModelServer(Desk(options.around))
 
     async def end() -> int:
-        deadline = asyncio.get_running_loop().time() + options.grace_seconds
-        while server.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - at the end
-            await asyncio.sleep(0.02)
+        await until_idle(lambda: server.busy, options.grace_seconds)
         return 0
 
     try:

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from modelwarden.resources.cell import CellIdentity
 from modelwarden_server.auth import Authenticated
-from modelwarden_server.httpserver import Address, LastAnswers, serve_until_told
+from modelwarden_server.httpserver import Address, LastAnswers, serve_until_told, until_idle
 from modelwarden_server.podwire import SOCKET
 from modelwarden_server.settings import SettingsHolder
 from modelwarden_server.sidecar.consumer import Consumer
@@ -28,7 +26,7 @@ from modelwarden_server.sidecar.plan import PlanLoop
 from modelwarden_server.sidecar.pod import Pod
 from modelwarden_server.sidecar.predict import PredictRoom
 from modelwarden_server.sidecar.unpack import Place
-from modelwarden_server.web import Refusal, on_bug, on_http_exception, on_refusal
+from modelwarden_server.web import application
 
 log = logging.getLogger(__name__)
 
@@ -71,9 +69,7 @@ def furnish(pod: Pod, shared: Path) -> Sidecar:
     forward, predict = ForwardRoom(pod), PredictRoom(pod)
     rooms = (HealthRoom(pod), forward, ExplainRoom(pod), predict)
     routes = [route for room in rooms for route in room.routes()]
-    handlers = {Refusal: on_refusal, HTTPException: on_http_exception, Exception: on_bug}
-    app = Starlette(routes=routes, exception_handlers=handlers)
-    app.router.redirect_slashes = False
+    app = application(routes)
     served = LastAnswers(Authenticated(app, lambda: pod.settings.key), lambda: pod.ending)
     return Sidecar(pod, served, PlanLoop(pod, Place(shared, pod.store)), Consumer(pod), forward, predict)
 
@@ -95,9 +91,7 @@ async def run_sidecar(options: SidecarOptions) -> int:
         async def end() -> int:
             pod.ending = True
             log.info("ending: %d in hand", sidecar.busy)
-            deadline = asyncio.get_running_loop().time() + options.grace_seconds
-            while sidecar.busy and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - at the end
-                await asyncio.sleep(0.02)
+            await until_idle(lambda: sidecar.busy, options.grace_seconds)
             return 0 if not sidecar.busy else 1
 
         try:
