@@ -7,12 +7,11 @@ import numpy.typing as npt
 
 from modelwarden_server.explain.explanation import Floats
 from modelwarden_server.explain.exported import LEAF, Exported, LinearModel, Link, TreeEnsemble
+from modelwarden_server.explain.missing import Bits
 
 _STEPS_AT_ONCE: Final = 65_536
 _HIGHEST_MARGIN: Final = 700.0
 """e to it is still finite."""
-
-Bits = npt.NDArray[np.bool_]
 
 
 def raw(model: Exported, encoded: Floats) -> Floats:
