@@ -6,31 +6,10 @@ from pathlib import Path
 import flow_files
 import numpy as np
 import pytest
+from flow_functions import breaks, named, pre_process
 from PIL import Image
 
 from modelwarden.client.conduit import Conduit, ConduitError, FlowFailedError, model_type
-
-THRESHOLD = 0.5
-
-
-def pre_process(data, files):
-    import numpy as np
-    from PIL import Image
-
-    labelled = {d: Image.open(f) for d, f in zip(data, files)}  # noqa: B905 - as in the documented example
-    return np.array([[np.asarray(image.convert("L")).mean() / 255] for image in labelled.values()])
-
-
-def worded(p):
-    return "bright" if p > THRESHOLD else "dark"
-
-
-def named(result):
-    return [{"label": worded(p[1]), "p": float(np.round(p[1], 3))} for p in result]
-
-
-def breaks(data):
-    raise RuntimeError("not today")
 
 
 @pytest.fixture

@@ -6,31 +6,14 @@ import json
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
+from flow_functions import breaks, named, pre_process
 
 from modelwarden.client.conduit import Conduit, ConduitError, hardware
 from modelwarden.resources.monitoredmodel import parse
 
-THRESHOLD = 0.5
 STRANGE = object()
-
-
-def pre_process(data, files):
-    import numpy as np
-    from PIL import Image
-
-    labelled = {d: Image.open(f) for d, f in zip(data, files)}  # noqa: B905 - as in the documented example
-    return np.array([[np.asarray(image.convert("L")).mean() / 255] for image in labelled.values()])
-
-
-def worded(p):
-    return "bright" if p > THRESHOLD else "dark"
-
-
-def named(result):
-    return [{"label": worded(p[1]), "p": float(np.round(p[1], 3))} for p in result]
 
 
 def uses_an_object(result):
@@ -39,10 +22,6 @@ def uses_an_object(result):
 
 def uses_nothing_known(result):
     return nowhere(result)  # noqa: F821
-
-
-def breaks(data):
-    raise RuntimeError("not today")
 
 
 @pytest.fixture
