@@ -112,9 +112,7 @@ def test_images_are_read_by_the_project_or_by_pillow(make: Make) -> None:
     plain = make("def predict(x): return x")
     image = plain.handler()["load_image"]({}, [png()])[1][0]
     assert (image.shape, image[0, 0].tolist()) == ((2, 4, 3), [255, 0, 0])
-    own = make(
-        "def predict(x): return x\ndef load_image(path):\n    return [[path.endswith('.png'), 1]]"
-    )
+    own = make("def predict(x): return x\ndef load_image(path):\n    return [[path.endswith('.png'), 1]]")
     assert own.handler()["load_image"]({}, [png()])[1][0].tolist() == [[1, 1]]
     assert own.handler()["loaded"]({}, [])[0]["load_image"]
 
