@@ -141,6 +141,23 @@ class ServerProcess:
         return (self.folder / f"{self.command}.jsonl").read_text()
 
 
+def sidecar_of(store: StoreProcess, folder: Path, port: int) -> ServerProcess:
+    """The ingest sidecar of a pod beside the store, which it finds its settings and its key with."""
+    flags = {
+        "--identity": folder / "identity.json",
+        "--settings": folder / "settings.json",
+        "--key-file": folder / "key",
+        "--store": store.url,
+        "--pod": "pod-a",
+        "--shared": folder / "shared",
+        "--run": folder / "run",
+        "--host": "127.0.0.1",
+        "--port": port,
+        "--grace-seconds": 10,
+    }
+    return ServerProcess("ingest", folder, flags)
+
+
 def kill_running(*processes: ServerProcess | StoreProcess) -> None:
     """Kill those that still run."""
     for one in processes:
@@ -160,22 +177,7 @@ class ExplainedCell:
         self.store = StoreProcess(folder, identity(), chosen, commit_seconds=0.1)
         run = folder / "run"
         run.mkdir(exist_ok=True)
-        self.sidecar = ServerProcess(
-            "ingest",
-            folder,
-            {
-                "--identity": folder / "identity.json",
-                "--settings": folder / "settings.json",
-                "--key-file": folder / "key",
-                "--store": self.store.url,
-                "--pod": "pod-a",
-                "--shared": folder / "shared",
-                "--run": run,
-                "--host": "127.0.0.1",
-                "--port": self.port,
-                "--grace-seconds": 10,
-            },
-        )
+        self.sidecar = sidecar_of(self.store, folder, self.port)
         self.model_server = ServerProcess(
             "model-server",
             folder,

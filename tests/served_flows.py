@@ -12,7 +12,7 @@ from typing import Any
 import census_like
 import flow_files
 import httpx
-from explained_cell import ServerProcess, kill_running
+from explained_cell import ServerProcess, kill_running, sidecar_of
 from store_process import KEY, StoreProcess, free_port, wait_for
 
 from modelwarden.client.conduit.cell import predicting, upload
@@ -73,19 +73,7 @@ class ServedCell:
         self.store = StoreProcess(folder, identity, self.settings(**stage), commit_seconds=0.1)
         run = folder / "run"
         run.mkdir(exist_ok=True)
-        cell = {
-            "--identity": folder / "identity.json",
-            "--settings": folder / "settings.json",
-            "--key-file": folder / "key",
-            "--store": self.store.url,
-            "--pod": "pod-a",
-            "--shared": folder / "shared",
-            "--run": run,
-            "--host": "127.0.0.1",
-            "--port": self.port,
-            "--grace-seconds": 10,
-        }
-        self.sidecar = ServerProcess("ingest", folder, cell)
+        self.sidecar = sidecar_of(self.store, folder, self.port)
         own = {
             "--run": run,
             "--shared": folder / "shared",
