@@ -11,9 +11,11 @@ from typing import Final
 
 import pyarrow as pa
 from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from modelwarden_server.durable import sync_folder
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, GENERATION, ID, TRUTH_TIME
+from modelwarden_server.store.verify import verify_table
 
 log = logging.getLogger(__name__)
 _BARE: Final = frozenset({ID, EVENT_TIME, TRUTH_TIME, ARRIVAL_TIME, BATCH, GENERATION})
@@ -21,10 +23,12 @@ _BARE: Final = frozenset({ID, EVENT_TIME, TRUTH_TIME, ARRIVAL_TIME, BATCH, GENER
 
 def give_way(folder: Path, schema: pa.Schema) -> None:
     """Remove the table in `folder` if it has no columns of attributes, `schema` has some, and no version of
-    it ever had a file. Durable when it returns. Raises OSError."""
-    if set(schema.names) <= _BARE or not DeltaTable.is_deltatable(str(folder)):
+    it ever had a file. Durable when it returns. Raises OSError, TableDamagedError."""
+    if set(schema.names) <= _BARE:
         return
-    table = DeltaTable(str(folder))
+    table = _opened(folder)
+    if table is None:
+        return
     names = pa.schema(table.schema().to_arrow()).names
     if not set(names) <= _BARE or table.file_uris() or any(folder.glob("*.parquet")):
         return
@@ -34,3 +38,12 @@ def give_way(folder: Path, schema: pa.Schema) -> None:
     folder.rename(aside)
     sync_folder(folder.parent)
     shutil.rmtree(aside)
+
+
+def _opened(folder: Path) -> DeltaTable | None:
+    """The table, if there is one. After a crash its last entry may be torn, and has to be mended first."""
+    try:
+        return DeltaTable(str(folder)) if DeltaTable.is_deltatable(str(folder)) else None
+    except DeltaError:
+        verify_table(folder)
+        return DeltaTable(str(folder)) if DeltaTable.is_deltatable(str(folder)) else None
