@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import secrets
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,13 +92,18 @@ async def _run(local: LocalModel, options: _Options, console: Console) -> int:
     data = options.data or options.folder / ".modelwarden" / local.name
     data.mkdir(parents=True, exist_ok=True)
     log_file = data / "server.log"
-    with log_file.open("a", encoding="utf-8") as stream:
+    with (
+        log_file.open("a", encoding="utf-8") as stream,
+        tempfile.TemporaryDirectory(prefix="modelwarden-") as run,
+    ):
         log_as_json("info", stream)
         key = _key(data / "key")
         url = f"http://{options.address.host}:{options.address.port}"
         # Whole paths: user code runs in the folder of its files.
         whole = data.resolve()
-        pod = LocalPod(whole / "server", whole / "key", url, options.address.host, options.server_port)
+        pod = LocalPod(
+            whole / "server", Path(run), whole / "key", url, options.address.host, options.server_port
+        )
         settings = SettingsHolder(local.settings(pod.url), key)
         cell = Cell(local.identity(), settings, data / "volume", Pace(seconds=0.5))
         _greet(console, cell, url, data)

@@ -26,6 +26,8 @@ class LocalPod:
     """Where the two processes work, and which cell they are of."""
 
     folder: Path
+    run: Path
+    """Of the socket between the two: a short path, for a socket's may have a hundred letters only."""
     key_file: Path
     store_url: str
     host: str
@@ -39,7 +41,6 @@ class LocalPod:
     def write(self, identity: CellIdentity, settings: CellSettings) -> None:
         """Lay down what a pod has mounted. Each file is replaced whole: the sidecar reads them on change."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "run").mkdir(exist_ok=True)
         for name, document in (("identity.json", identity), ("settings.json", settings)):
             unfinished = self.folder / f"{name}.new"
             unfinished.write_bytes(canonical_json(document))
@@ -48,7 +49,7 @@ class LocalPod:
     def commands(self) -> dict[str, list[str]]:
         """The arguments of each process, by its name."""
         folder = str(self.folder)
-        common = ["--run", f"{folder}/run", "--shared", f"{folder}/shared"]
+        common = ["--run", str(self.run), "--shared", f"{folder}/shared"]
         ingest = ["--identity", f"{folder}/identity.json", "--settings", f"{folder}/settings.json"]
         ingest += ["--key-file", str(self.key_file), "--store", self.store_url, "--pod", "local"]
         ingest += ["--host", self.host, "--port", str(self.port), "--grace-seconds", "10", *common]
