@@ -20,7 +20,7 @@ from sklearn.metrics import recall_score
 from examples.census import bundle, data, demo, findings, train
 from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
 from examples.census.telling import Told, tell
-from examples.census.watched_model import ENRICHMENTS, MODEL, WatchedModel
+from examples.census.watched_model import ENRICHMENTS, MODEL, REASONS, WatchedModel
 from modelwarden.client import Cell
 from modelwarden.resources.identity import model_id
 from testbed.cluster import Cluster
@@ -229,7 +229,8 @@ def test_kubectl_shows_that_what_was_declared_is_at_work(scene: Scene, kubectl: 
         assert condition(kubectl.get("enrichment", name, NAMESPACE), "Ready")[0]
     header, *shown = kubectl.run("get", "enrich", "--namespace", NAMESPACE).splitlines()
     assert header.split()[0] == "NAME"
-    assert {line.split()[0] for line in shown} == set(ENRICHMENTS)
+    assert {line.split()[0] for line in shown} == {*ENRICHMENTS, REASONS}
+    assert condition(kubectl.get("enrichment", REASONS, NAMESPACE), "Ready")[0]
 
 
 def test_kubectl_get_answers_what_a_person_asks(scene: Scene, kubectl: Kubectl) -> None:

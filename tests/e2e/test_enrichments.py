@@ -436,12 +436,13 @@ def _may_reach(place: Place, labels: dict[str, str]) -> set[int]:
     ports = set()
     for policy in place.kubectl.list("networkpolicies", NAMESPACE):
         spec = policy["spec"]
-        if not spec["podSelector"]["matchLabels"].items() <= labels.items():
+        mine = spec["podSelector"]["matchLabels"]
+        if not mine.items() <= labels.items():
             continue
         assert "Egress" in spec["policyTypes"]
         for rule in spec["egress"]:
             opened = {port["port"] for port in rule["ports"]}
-            assert opened == {53} or rule["to"] == [{"podSelector": spec["podSelector"]}]
+            assert opened == {53} or rule["to"] == [{"podSelector": {"matchLabels": mine}}]
             ports |= opened
     return ports
 
