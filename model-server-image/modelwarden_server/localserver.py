@@ -7,7 +7,9 @@ by themselves. Must not run user code in this process.
 
 import asyncio
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from modelwarden_server.childjobs import Tell
 
 GRACE_SECONDS: Final = 20.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+_PR_SET_PDEATHSIG: Final = 1
+_prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 env=_surroundings(),
+                preexec_fn=_end_with_parent,
             )
         try:
             return await process.wait()
@@ -118,6 +123,12 @@ async def _end(process: "asyncio.subprocess.Process") -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+def _end_with_parent() -> None:
+    """In the child: whoever kills the parent without a word ends this process, too (where the system can)."""
+    if _prctl is not None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _surroundings() -> dict[str, str]:
