@@ -57,6 +57,10 @@ class CommitError(Exception):
     """The commit did not happen; it may be tried again."""
 
 
+class OtherColumnsError(ValueError):
+    """The table that is there has other columns than it should."""
+
+
 class NotDurableError(Exception):
     """A commit was published but could not be synced: the process must stop and verify at its next start."""
 
@@ -82,18 +86,18 @@ class AppendTable:
         """Create the table in `folder`, or verify and open the one that is there.
 
         `plain` names text columns that are written without a dictionary (ids). Raises TableDamagedError when
-        the files contradict each other, ValueError when the table has another schema.
+        the files contradict each other, OtherColumnsError when the table has another schema.
         """
         verdict = verify_table(folder)
         if verdict.version < 0:
             _create(folder, schema)
         table = cls(folder, schema, plain, verdict)
-        table._remove_unnamed()
         have = pa.schema(table._handle.schema().to_arrow())
         if have.names != schema.names or any(
             not same_type(have.field(n).type, schema.field(n).type) for n in schema.names
         ):
-            raise ValueError(f"table {folder.name} has other columns than the model: {have.names}")
+            raise OtherColumnsError(f"table {folder.name} has other columns than the model: {have.names}")
+        table._remove_unnamed()
         return table
 
     @property

@@ -21,7 +21,7 @@ from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME, ID, IDENTITY, CompiledSchema
 from modelwarden_server.schema.digest import RowDigester, Words, id_keys, unpacked
 from modelwarden_server.store.bare import give_way
-from modelwarden_server.store.delta import AppendTable
+from modelwarden_server.store.delta import AppendTable, OtherColumnsError
 from modelwarden_server.store.id_index import Reach, TieredIdIndex
 from modelwarden_server.store.ledger import Ledger, Totals, is_of_labels
 from modelwarden_server.store.maintenance import Maintenance
@@ -86,6 +86,16 @@ class Folders:
         return self.root / "artefacts"
 
 
+def _opened(folder: Path, schema: pa.Schema) -> AppendTable:
+    """The table, made new where the one of a model that had no attributes gives way to it."""
+    try:
+        return AppendTable.open(folder, schema, frozenset({ID}))
+    except OtherColumnsError:
+        if not give_way(folder, schema):
+            raise
+        return AppendTable.open(folder, schema, frozenset({ID}))
+
+
 @dataclass
 class Store:
     """What a recovered cell works with. Make it with `open`."""
@@ -124,11 +134,9 @@ class Store:
         """
         folders = Folders(root)
         progress("verifying the tables")
-        for name, table in (("inferences", schema.inference_table), ("ground_truth", schema.truth_table)):
-            give_way(folders.table(name), table)
         tables = Tables(
-            AppendTable.open(folders.table("inferences"), schema.inference_table, frozenset({ID})),
-            AppendTable.open(folders.table("ground_truth"), schema.truth_table, frozenset({ID})),
+            _opened(folders.table("inferences"), schema.inference_table),
+            _opened(folders.table("ground_truth"), schema.truth_table),
             folders.staged,
         )
         progress("reading the log")
