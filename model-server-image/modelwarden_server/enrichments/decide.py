@@ -7,7 +7,7 @@ the inputs that it was met with.
 from dataclasses import dataclass
 from typing import Any
 
-from modelwarden.resources.report import EnrichmentReport
+from modelwarden.resources.report import EnrichmentReport, waits_for
 from modelwarden_server.enrichments.kind import Disabled, EnrichmentType, Pending, Wanted, Wish, input_hash
 from modelwarden_server.enrichments.registry import Record
 
@@ -39,7 +39,7 @@ def decide(kind: Named, wish: Wish, record: Record, damage: str | None = None) -
                 kind=kind.name, type=kind.type, state="Disabled", reason=reason, message=message
             )
         case Pending(missing):
-            message = _sentence(f"waits for {_listed(missing)}", KEPT if record.installed else "")
+            message = _sentence(waits_for(missing), KEPT if record.installed else "")
             return EnrichmentReport(
                 kind=kind.name,
                 type=kind.type,
@@ -87,8 +87,3 @@ def _installed(record: Record) -> dict[str, Any]:
 
 def _sentence(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    *first, last = names or ("what it needs",)
-    return f"{', '.join(first)} and {last}" if first else last

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from modelwarden.resources.cell import ExplainabilitySettings
-from modelwarden.resources.report import EnrichmentReport, ExplanationReport
+from modelwarden.resources.report import EnrichmentReport, ExplanationReport, waits_for
 from modelwarden.resources.server import CodeReport, PodReport, ServerPlan
 from modelwarden_server.explanations.feed import Tally
 from modelwarden_server.explanations.space import Importance
@@ -58,7 +58,7 @@ def enrichment_report(
     plan = server.plan
     if plan is None or plan.explain is None:
         missing = () if plan is None else plan.waiting_for
-        return told("Pending", "Waiting", f"waits for {_listed(missing)}", missing)
+        return told("Pending", "Waiting", waits_for(missing), missing)
     known = server.explaining
     if not known:
         return told("Training", "Starting", "no pod of the model's server has told of its code yet")
@@ -113,8 +113,3 @@ def top_of(importance: Importance, most: int = MOST_NAMED) -> list[tuple[str, fl
     means = importance.values.mean(axis=0).tolist()
     ranked = sorted(zip(importance.inputs, means, strict=True), key=lambda one: (-one[1], one[0]))
     return ranked[:most]
-
-
-def _listed(names: Sequence[str]) -> str:
-    *first, last = names or ("what it needs",)
-    return f"{', '.join(first)} and {last}" if first else last

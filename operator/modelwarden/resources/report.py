@@ -4,6 +4,7 @@ Unknown fields are left out when it is read: operator and cell may differ in ver
 Every field but the model's id has a default for the same reason.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -415,6 +416,12 @@ class EnrichmentReport(Report):
     installed: str | None = None
     artefact_hash: str | None = None
     trained_at: datetime | None = None
+
+
+def waits_for(missing: Sequence[str]) -> str:
+    """What is missing, in a sentence: "waits for a, b and c"."""
+    *first, last = missing or ("what it needs",)
+    return f"waits for {', '.join(first)} and {last}" if first else f"waits for {last}"
 
 
 class HotspotReport(Report):
