@@ -180,8 +180,7 @@ def ask_reasons(cell: Cell, months: Sequence[replay.Month], found: Findings) -> 
     """
 
     def all_explained() -> tuple[bool, str]:
-        told = cell.status()["server"]["explanations"]
-        waiting = told["chosen"] - told["explained"] - told["failed"] - told["skipped"]
+        waiting = cell.status()["server"]["explanations"]["waiting"]
         return waiting == 0, f"{waiting} rows have no explanation yet"
 
     wait_for("explanations", all_explained, Waiting(watched_model.SERVER_SECONDS, every=1.0))

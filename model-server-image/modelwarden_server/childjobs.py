@@ -27,6 +27,20 @@ NAMES = {
 }
 
 
+@dataclass
+class Changes:
+    """Tells a sentence about something once, until another one is true of it."""
+
+    tell: Tell
+    _told: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, about: str, sentence: str) -> None:
+        """Tell it if it is new."""
+        if self._told.get(about) != sentence:
+            self._told[about] = sentence
+            self.tell(sentence)
+
+
 @dataclass(frozen=True)
 class JobEnd:
     """The exit code of a Job, and the last line of what it complained."""

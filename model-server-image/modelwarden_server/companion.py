@@ -17,7 +17,7 @@ from modelwarden.resources.enrichment_settings import counting
 from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport, StatusReport
 from modelwarden.resources.server_settings import ServerWish
-from modelwarden_server.childjobs import ChildJobs, Trainings
+from modelwarden_server.childjobs import Changes, ChildJobs, Trainings
 from modelwarden_server.localprovision import Provisions, Sources
 
 PURPOSE = "profile"
@@ -44,9 +44,9 @@ class Companion:
     wish: Callable[[], ServerWish | None] = lambda: None
     sources: Sources = field(default_factory=lambda: Sources(Path()))
     _jobs: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
-    _told: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self._once = Changes(self.tell)
         self._children = ChildJobs(self.url, self.key)
         self._trainings = Trainings(self._children, self.tell)
         self._provisions = Provisions(self._children, self.sources, self.tell)
@@ -154,11 +154,6 @@ class Companion:
         ended = await self._children.run(PURPOSE, entry.content_hash, arguments)
         if ended.code:
             self.tell(f"reference {entry.name}: the profile Job ended with {ended.code} {ended.last}")
-
-    def _once(self, about: str, sentence: str) -> None:
-        if self._told.get(about) != sentence:
-            self._told[about] = sentence
-            self.tell(sentence)
 
 
 def _error(answer: httpx.Response) -> str:

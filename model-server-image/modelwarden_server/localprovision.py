@@ -12,7 +12,7 @@ from pathlib import Path
 from modelwarden.resources.report import ServerReport
 from modelwarden.resources.server_settings import ServerWish, asset_hash
 from modelwarden.resources.sources import Source
-from modelwarden_server.childjobs import ChildJobs, Tell
+from modelwarden_server.childjobs import Changes, ChildJobs, Tell
 
 ASSETS, ENVIRONMENT = "assets", "environment"
 
@@ -45,7 +45,9 @@ class Provisions:
     sources: Sources
     tell: Tell
     _tasks: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
-    _told: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._once = Changes(self.tell)
 
     def look(self, report: ServerReport | None, wish: ServerWish | None) -> None:
         """Start what is due and not yet begun; tell what has changed."""
@@ -90,11 +92,6 @@ class Provisions:
         if ended.code:
             # The store has been told why, and tells it in its status; a short rest before it is tried again.
             await asyncio.sleep(10 if ended.code > 0 else 1)
-
-    def _once(self, about: str, sentence: str) -> None:
-        if self._told.get(about) != sentence:
-            self._told[about] = sentence
-            self.tell(sentence)
 
 
 def _tail(message: str) -> str:
