@@ -99,6 +99,7 @@ class Feed:
         self.queue.derived.apart = lambda file: file.name in self._open
         self.queue.derived.grace = 0.0  # nobody but this thread reads them
         self.queue.derived.retired = self._skipped
+        self._told = self._count()
 
     @property
     def table(self) -> AppendTable:
@@ -110,9 +111,14 @@ class Feed:
         self.queue.stop()
 
     def tally(self) -> Tally:
-        """What became of the chosen rows, as far as the tables say."""
+        """What became of the chosen rows, as of the last turn: in the midst of one a row stands in two
+        places, or in none.
+        """
+        return self._told
+
+    def _count(self) -> Tally:
         files = self.queue.table.files
-        opened = {name: one.uncut for name, one in list(self._open.items())}
+        opened = {name: one.uncut for name, one in self._open.items()}
         waiting = sum(opened.get(file.name, file.rows) for file in files) + self.board.rows
         return Tally(
             explained=self.table.transaction(EXPLAINED) or 0,
@@ -123,14 +129,17 @@ class Feed:
 
     def attend(self) -> None:
         """One turn. Raises OSError, CommitError, pyarrow.ArrowException: then it is to be tried again."""
-        if not self._recovered:
-            self._recover()
-        self._commit()
-        if self.turned_on():
-            self._bound()
-            self._cut()
-        else:
-            self._give_up()
+        try:
+            if not self._recovered:
+                self._recover()
+            self._commit()
+            if self.turned_on():
+                self._bound()
+                self._cut()
+            else:
+                self._give_up()
+        finally:
+            self._told = self._count()
         self._tend()
 
     def forget(self, keys: Words) -> None:
@@ -231,7 +240,7 @@ class Feed:
         """Nothing more is to be explained."""
         files = list(self.queue.table.files)
         if files:
-            waiting = self.tally().waiting
+            waiting = self._count().waiting
             self.board.clear()
             self._open.clear()
             self._skip(files, waiting)

@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -14,7 +15,7 @@ from modelwarden.resources.cell import ExplainabilitySettings
 from modelwarden_server.apps import furnish
 from modelwarden_server.cell import Cell
 from modelwarden_server.explanations.answer import BAD_ROW, AnswerError, read_answer
-from modelwarden_server.explanations.feed import Bounds
+from modelwarden_server.explanations.feed import Bounds, Tally
 from modelwarden_server.explanations.room import ExplanationRoom
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, NO_ANSWER, REST_SECONDS
 from modelwarden_server.store import upkeep
@@ -35,6 +36,28 @@ def test_every_stored_row_is_explained_once_with_its_own_values(rows: ExplainedR
     tally = rows.feed.tally()
     assert (tally.explained, tally.waiting, tally.failed, tally.skipped) == (300, 0, 0, 0)
     assert not rows.feed.queue.table.files
+
+
+def test_no_row_is_counted_twice_while_its_answer_is_brought_into_the_table(
+    rows: ExplainedRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows.store(300)
+    rows.work()
+    task = rows.lease()
+    seen: list[Tally] = []
+    commit = AppendTable.append
+
+    def watched(table: AppendTable, *rest: Any) -> Any:
+        done = commit(table, *rest)
+        seen.append(rows.feed.tally())
+        return done
+
+    monkeypatch.setattr(AppendTable, "append", watched)
+    rows.bring(task)
+    rows.work()
+    assert [tally.chosen for tally in seen] == [300] * len(seen)
+    assert seen
+    assert rows.feed.tally().explained == task.rows.num_rows
 
 
 def test_the_same_share_of_ids_is_chosen_however_rows_come(tmp_path: Path) -> None:
