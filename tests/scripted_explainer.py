@@ -19,7 +19,7 @@ from starlette.routing import Route
 from store_process import KEY, free_port
 
 from modelwarden_server.explained import ARROW_STREAM
-from modelwarden_server.explanations.task_doors import PATH, TASK
+from modelwarden_server.innerwire import TASK, TASKS
 
 
 @dataclass
@@ -108,12 +108,12 @@ class Holder:
 
     def once(self, http: httpx.Client) -> bool:
         """Take a piece and bring its answer; False if there is none."""
-        taken = http.post(PATH, params={"holder": self.name})
+        taken = http.post(TASKS, params={"holder": self.name})
         if taken.status_code != 200:
             return False
         with pa.ipc.open_stream(taken.content) as reader:
             rows = reader.read_all().combine_chunks().to_batches()[0]
-        brought = http.put(f"{PATH}/{taken.headers[TASK]}", content=self.answer(rows))
+        brought = http.put(f"{TASKS}/{taken.headers[TASK]}", content=self.answer(rows))
         if brought.status_code == 200:
             self.pieces, self.rows = self.pieces + 1, self.rows + rows.num_rows
         return True

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from modelwarden.resources.keys import job_key
+from modelwarden.resources.purposes import TRAIN
 from modelwarden.resources.report import EnrichmentReport
 
-TRAIN = "train"
 MOST_ATTEMPTS = 3
 WAIT_SECONDS = 5.0
 AGAIN = 1

@@ -14,13 +14,14 @@ import httpx
 
 from modelwarden.resources.enrichment import Enrichment
 from modelwarden.resources.enrichment_settings import counting
+from modelwarden.resources.purposes import PROFILE
 from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport, StatusReport
 from modelwarden.resources.server_settings import ServerWish
 from modelwarden_server.childjobs import Changes, ChildJobs, Trainings
 from modelwarden_server.localprovision import Provisions, Sources
+from modelwarden_server.refused import sentence_of
 
-PURPOSE = "profile"
 POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 3.0
 Tell = Callable[[str], None]
@@ -91,7 +92,7 @@ class Companion:
             body = {"closed": close, "totalRecordCount": spec.total_record_count if close else None}
             answer = await client.put(f"/internal/v1/datasets/{name}", json=body)
             if answer.is_error:
-                self.tell(f"reference {name}: {_error(answer)}")
+                self.tell(f"reference {name}: {sentence_of(answer, 'the store')}")
 
     async def _upload(self, client: httpx.AsyncClient) -> None:
         """Send the files to the one declared dataset (or the cell's own) and close it with their rows."""
@@ -115,7 +116,7 @@ class Companion:
             rows += answer.json()["counts"]["success"]
         closing = {"status": "uploaded", "total_record_count": rows}
         answer = await client.patch(path, params=where, json=closing)
-        sentence = _error(answer) if answer.is_error else f"{rows} rows sent and closed"
+        sentence = sentence_of(answer, "the store") if answer.is_error else f"{rows} rows sent and closed"
         self.tell(f"reference {names[0]}: {sentence}")
 
     def _tell_of_enrichments(self) -> None:
@@ -151,13 +152,6 @@ class Companion:
         """The profile Job, in a process of its own, with the key that a cluster's Job would have."""
         assert entry.content_hash is not None
         arguments = ["--dataset", entry.name, "--content-hash", entry.content_hash]
-        ended = await self._children.run(PURPOSE, entry.content_hash, arguments)
+        ended = await self._children.run(PROFILE, entry.content_hash, arguments)
         if ended.code:
             self.tell(f"reference {entry.name}: the profile Job ended with {ended.code} {ended.last}")
-
-
-def _error(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"])
-    except (ValueError, KeyError):
-        return f"{answer.status_code} {answer.text[:200]}"

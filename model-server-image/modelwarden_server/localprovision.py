@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.report import ServerReport
 from modelwarden.resources.server_settings import ServerWish, asset_hash
 from modelwarden.resources.sources import Source
 from modelwarden_server.childjobs import Changes, ChildJobs, Tell
-
-ASSETS, ENVIRONMENT = "assets", "environment"
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from store_process import KEY, StoreProcess, running, wait_for
 from modelwarden.resources.cell import CellSettings, ExplainabilitySettings
 from modelwarden.resources.report import ExplanationReport
 from modelwarden_server.explanations.table import EXPLANATIONS
-from modelwarden_server.explanations.task_doors import PATH, TASK
+from modelwarden_server.innerwire import TASK, TASKS
 from modelwarden_server.schema.compiled import ID
 from modelwarden_server.store.delta import AppendTable
 
@@ -77,12 +77,12 @@ def twice(holder: Holder) -> Iterator[None]:
         with httpx.Client(base_url=holder.url, headers={"Authorization": KEY}, timeout=30) as http:
             while not stopping.is_set():
                 with contextlib.suppress(httpx.TransportError):
-                    taken = http.post(PATH, params={"holder": holder.name})
+                    taken = http.post(TASKS, params={"holder": holder.name})
                     if taken.status_code == 200:
                         with pa.ipc.open_stream(taken.content) as reader:
                             rows = reader.read_all().combine_chunks().to_batches()[0]
                         for _ in range(2):
-                            http.put(f"{PATH}/{taken.headers[TASK]}", content=holder.answer(rows))
+                            http.put(f"{TASKS}/{taken.headers[TASK]}", content=holder.answer(rows))
                 stopping.wait(0.02)
 
     thread = threading.Thread(target=run)

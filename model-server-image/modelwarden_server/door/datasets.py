@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from modelwarden.resources.purposes import PROFILE
 from modelwarden.resources.report import ReferenceReport
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile_format import ProfileFormatError, check_against, from_json
@@ -31,7 +32,6 @@ from modelwarden_server.store.reference import (
 )
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
-PROFILE = "profile"
 MAX_PROFILE_BYTES = 64 << 20
 
 

@@ -18,12 +18,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from modelwarden.resources.purposes import REFERENCE
 from modelwarden_server.door.bodies import read_json
 from modelwarden_server.door.reference import ReferenceDoor
 from modelwarden_server.store.reference import DatasetError, UnknownDatasetError
 from modelwarden_server.web import Refusal, check_caller, json_answer
-
-PURPOSE = "reference"
 
 
 class _Loaded(msgspec.Struct):
@@ -94,5 +93,5 @@ class SourceDoor:
 def _claimed(request: Request) -> tuple[str, str]:
     """Dataset and source of the path. Refuses a Job whose key is for others: no name holds a `_`."""
     name, source = request.path_params["name"], request.path_params["hash"]
-    check_caller(request, PURPOSE, f"{name}_{source}")
+    check_caller(request, REFERENCE, f"{name}_{source}")
     return name, source

@@ -20,6 +20,7 @@ from starlette.responses import FileResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from modelwarden.resources.cell import CellIdentity
+from modelwarden.resources.purposes import TRAIN
 from modelwarden_server.analysis.artefact import unpack
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.door.bodies import read_body, read_json
@@ -38,7 +39,6 @@ from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.reference import DatasetError, ReferenceStore
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
-PURPOSE = "train"
 MAX_ARTEFACT_BYTES = 32 << 20
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
@@ -172,7 +172,7 @@ async def _streamed(pieces: Pieces, turn: asyncio.Lock) -> AsyncIterator[bytes]:
 
 def _named(request: Request) -> tuple[str, str]:
     kind, name = request.path_params["kind"], request.path_params["hash"]
-    check_caller(request, PURPOSE, f"{kind}_{name}")
+    check_caller(request, TRAIN, f"{kind}_{name}")
     return kind, name
 
 

@@ -18,9 +18,10 @@ from modelwarden_server.explained import ALGORITHM, ARROW_STREAM, SAMPLES, SECON
 from modelwarden_server.explanations.answer import Answer, AnswerError, Names, read_answer
 from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.task_doors import stream_of
+from modelwarden_server.innerwire import EXPLAIN
+from modelwarden_server.refused import retry_after, sentence_of
 from modelwarden_server.web import Refusal
 
-PATH: Final = "/internal/v1/explain"
 AT_ONCE: Final = 4
 MOST_KEPT: Final = 1000
 _CONNECT_SECONDS: Final = 3.0
@@ -123,7 +124,7 @@ class Asker:
             raise Refusal(503, "the model has no server that explains", retry_after=30)
         try:
             answer = self._http().post(
-                f"{url}{PATH}",
+                f"{url}{EXPLAIN}",
                 content=stream_of(self.pictures.filled(rows), _meta(wish)),
                 headers={"Content-Type": ARROW_STREAM, "Authorization": self.key()},
                 timeout=httpx.Timeout(wish.seconds + _GRACE_SECONDS, connect=_CONNECT_SECONDS),
@@ -165,13 +166,9 @@ def _meta(wish: Wish) -> dict[bytes, bytes]:
 
 
 def _refused(answer: httpx.Response) -> Refusal:
-    try:
-        sentence = str(answer.json()["error"])[:500]
-    except (ValueError, KeyError, TypeError):
-        sentence = f"the model's server answers {answer.status_code}"
-    again = answer.headers.get("Retry-After", "")
+    sentence = sentence_of(answer, "the model's server")
     if answer.status_code in (408, 425, 429, 502, 503, 504):
-        return Refusal(503, sentence, retry_after=int(again) if again.isdecimal() else 10)
+        return Refusal(503, sentence, retry_after=retry_after(answer) or 10)
     if answer.status_code == 400:
         return Refusal(400, sentence)
     return Refusal(502, f"the model's server gave no explanation: {sentence}")

@@ -25,10 +25,9 @@ from modelwarden_server.explained import ARROW_STREAM, SECONDS
 from modelwarden_server.explanations.answer import MOST_FAILURE, AnswerError, Names, read_answer
 from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, TaskBoard
+from modelwarden_server.innerwire import TASK, TASKS
 from modelwarden_server.web import Refusal, check_cell_key, json_answer
 
-PATH: Final = "/internal/v1/explanations/tasks"
-TASK: Final = "X-Modelwarden-Task"
 _IDLE_SECONDS: Final = 2
 _MOST_ANSWER: Final = 96 << 20
 _MOST_REASON: Final = 64 << 10
@@ -53,9 +52,9 @@ class TaskDoors:
     def routes(self) -> list[Route]:
         """The routes of these doors."""
         return [
-            Route(PATH, self.lease, methods=["POST"]),
-            Route(f"{PATH}/{{number:int}}", self.finish, methods=["PUT"]),
-            Route(f"{PATH}/{{number:int}}/failure", self.fail, methods=["PUT"]),
+            Route(TASKS, self.lease, methods=["POST"]),
+            Route(f"{TASKS}/{{number:int}}", self.finish, methods=["PUT"]),
+            Route(f"{TASKS}/{{number:int}}/failure", self.fail, methods=["PUT"]),
         ]
 
     async def lease(self, request: Request) -> Response:

@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 from modelwarden.resources.server import AssetSlot
 from modelwarden.resources.sources import Source
+from modelwarden_server.innerwire import ASSETS
 from modelwarden_server.jobs.sources import NamedFile, SourceError, Surroundings, named_files_of
 from modelwarden_server.jobs.store_client import StoreClient, StoreRefusedError
 
-PURPOSE: Final = "assets"
 ARCHIVES: Final[frozenset[AssetSlot]] = frozenset({"explain-project", "serve-files"})
 _ZIP: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
@@ -40,7 +40,7 @@ class AssetTask:
     @property
     def path(self) -> str:
         """The store's doors for this file."""
-        return f"/internal/v1/assets/{self.slot}/{quote(self.source_hash, safe='')}"
+        return f"{ASSETS}/{self.slot}/{quote(self.source_hash, safe='')}"
 
 
 def run_assets(task: AssetTask, store: StoreClient, tell: Tell) -> None:

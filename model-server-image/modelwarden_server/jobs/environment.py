@@ -18,11 +18,10 @@ from typing import Final
 
 import msgspec
 
+from modelwarden_server.innerwire import ENVIRONMENTS, PACKAGES, PYTHON
 from modelwarden_server.jobs.installer import Installer
 from modelwarden_server.jobs.store_client import StoreClient
 
-PURPOSE: Final = "environment"
-PYTHON_HEADER, PACKAGES_HEADER = "X-Modelwarden-Python", "X-Modelwarden-Packages"
 _LEVEL: Final = 3
 _TIME: Final = 315_532_800
 """1980: before it a zip, which some packages write, knows no time."""
@@ -40,7 +39,7 @@ class InstallTask:
     @property
     def path(self) -> str:
         """The store's doors for this environment."""
-        return f"/internal/v1/environments/{self.environment_hash}"
+        return f"{ENVIRONMENTS}/{self.environment_hash}"
 
 
 class _Wanted(msgspec.Struct):
@@ -66,7 +65,7 @@ def run_environment(task: InstallTask, store: StoreClient, tell: Tell) -> None:
         archive = work / "environment.tar.gz"
         size = pack(target, archive)
         tell("packed", packages=packages, unpacked=size, bytes=archive.stat().st_size)
-        headers = {PYTHON_HEADER: python, PACKAGES_HEADER: str(packages)}
+        headers = {PYTHON: python, PACKAGES: str(packages)}
         kept = store.put_file(task.path, archive, headers)
     tell("kept", sha256=kept["sha256"], bytes=kept["bytes"])
 

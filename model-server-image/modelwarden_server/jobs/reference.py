@@ -15,7 +15,6 @@ from modelwarden.resources.sources import Source
 from modelwarden_server.jobs.sources import SourceError, Surroundings, check_format, files_of
 from modelwarden_server.jobs.store_client import StoreClient, StoreRefusedError
 
-PURPOSE = "reference"
 Tell = Callable[..., None]
 """Takes the name of an event and its facts."""
 

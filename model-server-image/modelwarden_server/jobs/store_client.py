@@ -16,6 +16,8 @@ from typing import Any, TypeVar
 
 import httpx
 
+from modelwarden_server.refused import sentence_of
+
 Answer = TypeVar("Answer")
 
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -181,8 +183,4 @@ class StoreClient:
 def _good(response: httpx.Response) -> httpx.Response:
     if response.status_code < 300:
         return response
-    try:
-        sentence = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        sentence = response.reason_phrase
-    raise StoreRefusedError(response.status_code, sentence)
+    raise StoreRefusedError(response.status_code, sentence_of(response, "the store"))

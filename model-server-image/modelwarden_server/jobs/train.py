@@ -22,7 +22,6 @@ from modelwarden_server.jobs.store_client import StoreClient
 from modelwarden_server.jobs.trainers import trainer_of
 from modelwarden_server.jobs.training import Tell, Trainer, TrainingInput, UntrainableError
 
-PURPOSE: Final = "train"
 _SEED_DIGITS: Final = 8
 
 

@@ -26,9 +26,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.server import UPLOAD, AssetSlot, PodReport
+from modelwarden_server import innerwire
 from modelwarden_server.archives import ENVIRONMENT_LIMITS
 from modelwarden_server.door.bodies import read_body, read_json
+from modelwarden_server.innerwire import PACKAGES, PYTHON
 from modelwarden_server.provision.assets import SLOTS, FailedAsset
 from modelwarden_server.provision.environments import Arrived, UnknownEnvironmentError
 from modelwarden_server.provision.intake import Intake
@@ -37,10 +40,6 @@ from modelwarden_server.provision.pods import Pods
 from modelwarden_server.provision.stock import Stock
 from modelwarden_server.web import Refusal, check_caller, check_cell_key, json_answer
 
-ASSETS, ENVIRONMENT = "assets", "environment"
-"""Purposes of Jobs' keys. The input of the first is `<slot>_<source hash>`, of the second the hash."""
-PYTHON: Final = "x-modelwarden-python"
-PACKAGES: Final = "x-modelwarden-packages"
 _POD: Final = re.compile(r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$")
 _VERSION: Final = re.compile(r"^3\.\d{1,2}(\.\d{1,3})?$")
 _MOST_REPORT: Final = 256 << 10
@@ -63,17 +62,17 @@ class InnerDoors:
 
     def routes(self) -> list[Route]:
         """The routes of these doors."""
-        asset = "/internal/v1/assets/{slot}/{hash}"
-        environment = "/internal/v1/environments/{hash}"
+        asset = f"{innerwire.ASSETS}/{{slot}}/{{hash}}"
+        environment = f"{innerwire.ENVIRONMENTS}/{{hash}}"
         return [
             Route(asset, self.put_asset, methods=["PUT"]),
             Route(f"{asset}/failure", self.fail_asset, methods=["PUT"]),
             Route(environment, self.describe, methods=["GET"]),
             Route(environment, self.put_environment, methods=["PUT"]),
             Route(f"{environment}/failure", self.fail_environment, methods=["PUT"]),
-            Route("/internal/v1/server", self.plan, methods=["GET"]),
-            Route("/internal/v1/server/files/{sha256}", self.file, methods=["GET"]),
-            Route("/internal/v1/server/pods/{pod}", self.hear, methods=["PUT"]),
+            Route(innerwire.SERVER, self.plan, methods=["GET"]),
+            Route(f"{innerwire.SERVER}/files/{{sha256}}", self.file, methods=["GET"]),
+            Route(f"{innerwire.SERVER}/pods/{{pod}}", self.hear, methods=["PUT"]),
         ]
 
     async def put_asset(self, request: Request) -> Response:

@@ -20,6 +20,7 @@ from modelwarden_server.door.bodies import read_large_body
 from modelwarden_server.door.durability import until_durable
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.door.inferences import InferenceRoom
+from modelwarden_server.innerwire import PREDICTIONS
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.serving.kept import KeptPredictions, Selection, Upkeep
 from modelwarden_server.serving.monitored import Monitored
@@ -62,7 +63,7 @@ class PredictionRoom:
         """See Room."""
         model = "/api/v3/models/{id}/predictions"
         return [
-            Route("/internal/v1/predictions", self.post, methods=["POST"]),
+            Route(PREDICTIONS, self.post, methods=["POST"]),
             Route(model, self.list_all, methods=["GET"]),
             Route(model + "/{prediction_id}", self.get, methods=["GET"]),
         ]

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from modelwarden_server.innerwire import TASK, TASKS
 from modelwarden_server.podwire import ARROW, EXPLAIN, FAILED_ROWS, ROWS
-from modelwarden_server.sidecar.pod import Pod
+from modelwarden_server.refused import retry_after, sentence_of
+from modelwarden_server.sidecar.pod import MODEL_SERVER, Pod
 
 log = logging.getLogger(__name__)
-TASKS = "/internal/v1/explanations/tasks"
-TASK = "x-modelwarden-task"
 MOST_THREADS = 32
 MOST_ANSWER = 64 << 20
 _BRING_ATTEMPTS = 6
@@ -115,7 +115,7 @@ class Consumer:
             return Work(answer.headers[TASK], answer.content), 0.0
         if answer.status_code != 204:
             return None, self._after_failure()
-        return None, min(self.pauses.idle_most, _seconds(answer, self.pauses.idle))
+        return None, min(self.pauses.idle_most, retry_after(answer) or self.pauses.idle)
 
     async def _do(self, work: Work) -> None:
         try:
@@ -140,9 +140,9 @@ class Consumer:
         except httpx.HTTPError as error:
             raise _CannotNowError(f"the model server went away ({type(error).__name__})") from None
         if answer.status_code in (429, 503):
-            raise _CannotNowError(sentence_of(answer))
+            raise _CannotNowError(sentence_of(answer, MODEL_SERVER))
         if answer.status_code != 200:
-            raise _CannotError(sentence_of(answer))
+            raise _CannotError(sentence_of(answer, MODEL_SERVER))
         if len(answer.content) > MOST_ANSWER:
             raise _CannotError(f"the explanations are larger than {MOST_ANSWER} bytes")
         return answer
@@ -185,18 +185,3 @@ class Consumer:
         if count:
             self._failures += 1
         return float(min(self.pauses.most, self.pauses.first * 2 ** min(self._failures - 1, 10)))
-
-
-def _seconds(answer: httpx.Response, otherwise: float) -> float:
-    try:
-        return max(0.05, float(answer.headers["Retry-After"]))
-    except (KeyError, ValueError):
-        return otherwise
-
-
-def sentence_of(answer: httpx.Response) -> str:
-    """What an error answer of the model server says."""
-    try:
-        return str(answer.json()["error"])[:500]
-    except (ValueError, KeyError, TypeError):
-        return f"the model server answers {answer.status_code}"

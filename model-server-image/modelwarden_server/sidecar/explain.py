@@ -10,10 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from modelwarden_server import innerwire
 from modelwarden_server.door.bodies import read_large_body
 from modelwarden_server.podwire import ARROW, ASKED, EXPLAIN
-from modelwarden_server.sidecar.consumer import sentence_of
-from modelwarden_server.sidecar.pod import Pod
+from modelwarden_server.refused import retry_after, sentence_of
+from modelwarden_server.sidecar.pod import MODEL_SERVER, Pod
 from modelwarden_server.web import Refusal, check_cell_key
 
 MOST_BYTES = 16 << 20
@@ -28,7 +29,7 @@ class ExplainRoom:
 
     def routes(self) -> Sequence[BaseRoute]:
         """See the module's text."""
-        return [Route("/internal/v1/explain", self.explain, methods=["POST"])]
+        return [Route(innerwire.EXPLAIN, self.explain, methods=["POST"])]
 
     async def explain(self, request: Request) -> Response:
         """Explain the rows of an Arrow stream now. 503 while nothing here can."""
@@ -52,5 +53,4 @@ class ExplainRoom:
             raise Refusal(503, f"the model server does not answer ({told})", retry_after=2) from None
         if answer.status_code == 200:
             return Response(answer.content, media_type=ARROW)
-        again = int(answer.headers["Retry-After"]) if "Retry-After" in answer.headers else None
-        raise Refusal(answer.status_code, sentence_of(answer), retry_after=again)
+        raise Refusal(answer.status_code, sentence_of(answer, MODEL_SERVER), retry_after=retry_after(answer))

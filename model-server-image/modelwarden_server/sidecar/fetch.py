@@ -12,6 +12,7 @@ from typing import BinaryIO
 import httpx
 
 from modelwarden.resources.server import ServerFile
+from modelwarden_server.innerwire import SERVER
 
 _PIECE = 1 << 20
 _SILENCE_SECONDS = 60.0
@@ -38,7 +39,7 @@ async def fetch(store: httpx.AsyncClient, file: ServerFile, into: Path) -> None:
 
 async def _stream(store: httpx.AsyncClient, file: ServerFile, part: Path) -> None:
     digest, seen = hashlib.sha256(), 0
-    path = f"/internal/v1/server/files/{file.sha256}"
+    path = f"{SERVER}/files/{file.sha256}"
     timeout = httpx.Timeout(_SILENCE_SECONDS, connect=5.0)
     async with store.stream("GET", path, timeout=timeout) as response:
         if response.status_code != 200:

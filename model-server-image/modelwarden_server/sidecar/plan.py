@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from modelwarden.resources.cell import canonical_json, short_hash
 from modelwarden.resources.server import CodePlan, CodeReport, Role, ServerPlan
 from modelwarden_server.archives import ArchiveError
+from modelwarden_server.innerwire import SERVER
 from modelwarden_server.podwire import LOAD, STATUS, CodeToRun, Running, Wanted
 from modelwarden_server.sidecar.fetch import NotFetchedError
 from modelwarden_server.sidecar.pod import Pod
@@ -78,7 +79,7 @@ class PlanLoop:
     async def _ask(self) -> None:
         """Learn the plan; while the store is away the one that is known goes on."""
         try:
-            answer = await self.pod.store.get("/internal/v1/server", timeout=CALL_SECONDS)
+            answer = await self.pod.store.get(SERVER, timeout=CALL_SECONDS)
             if answer.status_code != 200:
                 self._complain("plan", f"the store has no plan now: it answers {answer.status_code}")
                 return
@@ -201,7 +202,7 @@ class PlanLoop:
         before, when = self._reported
         if content == before and now - when < self.report_seconds:
             return
-        path = f"/internal/v1/server/pods/{self.pod.name}"
+        path = f"{SERVER}/pods/{self.pod.name}"
         headers = {"Content-Type": "application/json"}
         try:
             answer = await self.pod.store.put(path, content=content, headers=headers, timeout=CALL_SECONDS)

@@ -5,6 +5,7 @@ Attributes under "changes" are replaced, never mutated, by one owner each. Must 
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 import httpx
 
@@ -12,6 +13,9 @@ from modelwarden.resources.cell import CellIdentity
 from modelwarden.resources.server import CodeReport, Role, ServerPlan
 from modelwarden_server.podwire import Running
 from modelwarden_server.settings import SettingsHolder
+
+MODEL_SERVER: Final = "the model server"
+"""As it is called where an answer of it is told on."""
 
 
 @dataclass

@@ -26,16 +26,10 @@ from modelwarden_server.door.bodies import BODY_SECONDS, drain
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.podwire import PREDICT
 from modelwarden_server.predictwire import FRAME, FrameError, unframe
-from modelwarden_server.sidecar.pod import Pod
+from modelwarden_server.refused import retry_after, sentence_of
+from modelwarden_server.sidecar.pod import MODEL_SERVER, Pod
 from modelwarden_server.sidecar.predict_form import Asked, RequestReader
-from modelwarden_server.sidecar.predict_record import (
-    RunRecord,
-    pieces,
-    record,
-    retry_after,
-    sentence,
-    whole_seconds,
-)
+from modelwarden_server.sidecar.predict_record import MOST_FAILURE, RunRecord, pieces, record
 from modelwarden_server.sidecar.predict_webhook import Address, check_url, deliver, outside, resolved
 from modelwarden_server.web import Refusal, check_cell_key, json_answer
 
@@ -191,10 +185,11 @@ class PredictRoom:
             raise Refusal(503, f"the model server does not answer ({told})", retry_after=2) from None
         if answer.status_code == 200:
             return _read(content)
-        why = sentence(httpx.Response(answer.status_code, content=bytes(content)))
+        read = httpx.Response(answer.status_code, content=bytes(content))
+        why = sentence_of(read, MODEL_SERVER, MOST_FAILURE)
         if answer.status_code in (500, 504):
             raise FailedError(answer.status_code, why)
-        raise Refusal(answer.status_code, why, retry_after=whole_seconds(retry_after(answer)))
+        raise Refusal(answer.status_code, why, retry_after=retry_after(answer))
 
     def _check(self, request: Request) -> None:
         check_cell_key(request)

@@ -5,7 +5,6 @@ A run may be sent again: the store keeps it once. Must not change what it tells.
 
 import asyncio
 import hashlib
-import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,12 +12,13 @@ from typing import Any, Final
 
 import httpx
 
+from modelwarden_server.innerwire import PREDICTIONS
 from modelwarden_server.predictwire import FRAME, frame
+from modelwarden_server.refused import retry_after, sentence_of
 from modelwarden_server.sidecar.pod import Pod
 from modelwarden_server.sidecar.predict_form import Asked
 from modelwarden_server.web import Refusal
 
-PATH: Final = "/internal/v1/predictions"
 PATIENCE_SECONDS: Final = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 MOST_FAILURE = 2000
@@ -56,7 +56,7 @@ async def record(
         why, again = "", pause
         try:
             answer = await pod.store.post(
-                PATH, content=pieces(header, buffers), headers={"Content-Type": FRAME}
+                PREDICTIONS, content=pieces(header, buffers), headers={"Content-Type": FRAME}
             )
         except httpx.HTTPError as error:
             why = f"it cannot be reached ({type(error).__name__})"
@@ -64,11 +64,11 @@ async def record(
             if answer.status_code == 200:
                 told: dict[str, Any] = answer.json()
                 return told
-            why = sentence(answer)
+            why = sentence_of(answer, "the store")
             if answer.status_code not in (429, 503):
                 status = answer.status_code if answer.status_code == 409 else 502
                 raise Refusal(status, f"the store did not keep the prediction: {why}")
-            again = max(pause, retry_after(answer) or 0.0)
+            again = max(pause, float(retry_after(answer) or 0))
         if loop.time() + again > deadline:
             raise Refusal(503, f"the store did not keep the prediction: {why}", retry_after=5)
         await asyncio.sleep(again)
@@ -83,26 +83,6 @@ async def pieces(
         view = memoryview(buffer)
         for start in range(0, max(1, len(view)), 1 << 20):
             yield bytes(view[start : start + (1 << 20)])
-
-
-def sentence(answer: httpx.Response) -> str:
-    """What an answer says went wrong."""
-    try:
-        told = answer.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        return f"status {answer.status_code}"
-    return str(told)
-
-
-def retry_after(answer: httpx.Response) -> float | None:
-    """Seconds that an answer asks to wait for."""
-    text = answer.headers.get("Retry-After", "")
-    return min(60.0, float(text)) if text.isdecimal() else None
-
-
-def whole_seconds(seconds: float | None) -> int | None:
-    """As a header says it."""
-    return None if seconds is None else math.ceil(seconds)
 
 
 def _described(asked: Asked) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ carries theirs.
 import hashlib
 
 from modelwarden.resources.meta import GROUP, LABEL_MODEL, LABEL_REFERENCE_DATASET
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT, TRAIN
 
 ANNOTATION_MODEL_ID = f"{GROUP}/model-id"
 ANNOTATION_IDENTITY = f"{GROUP}/identity-hash"
@@ -23,9 +24,6 @@ LABEL_COMPONENT = "app.kubernetes.io/component"
 STORE = "store"
 SERVER = "server"
 JOB = "job"
-TRAIN = "train"
-ASSETS = "assets"
-ENVIRONMENT = "environment"
 CELL_PORT = 8080
 _LONGEST_JOB = 63  # its name is the value of a label on its pods
 

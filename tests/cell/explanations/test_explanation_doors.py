@@ -15,7 +15,7 @@ from store_process import KEY
 
 from modelwarden.resources.cell import ExplainabilitySettings, ServerSettings
 from modelwarden.resources.keys import job_key
-from modelwarden_server.explanations.task_doors import PATH
+from modelwarden_server.innerwire import TASKS
 
 MODEL = f"/api/v3/models/{IDENTITY.model_id}"
 
@@ -289,9 +289,9 @@ def test_the_status_and_the_series_say_the_same(cell: Explained) -> None:
 
 def test_the_inner_doors_ask_for_the_cells_key(cell: Explained) -> None:
     key = job_key(KEY, "train", "x")
-    assert cell.http.post(PATH, params={"holder": "a"}, headers={"Authorization": key}).status_code == 403
-    assert cell.http.post(PATH).status_code == 400
-    idle = cell.http.post(PATH, params={"holder": "a"})
+    assert cell.http.post(TASKS, params={"holder": "a"}, headers={"Authorization": key}).status_code == 403
+    assert cell.http.post(TASKS).status_code == 400
+    idle = cell.http.post(TASKS, params={"holder": "a"})
     if idle.status_code == 204:  # else it is a piece of another test's rows
         assert int(idle.headers["retry-after"]) > 0
 
@@ -299,21 +299,21 @@ def test_the_inner_doors_ask_for_the_cells_key(cell: Explained) -> None:
 def test_a_late_answer_and_an_odd_one_are_refused(cell: Explained) -> None:
     late = cell.served.status()["server"]["explanations"]["late"]
     assert (
-        cell.http.put(f"{PATH}/1", content=stream([explained_row(ROWS[0] | {"id": "r-0"})])).status_code
+        cell.http.put(f"{TASKS}/1", content=stream([explained_row(ROWS[0] | {"id": "r-0"})])).status_code
         == 409
     )
     assert cell.served.status()["server"]["explanations"]["late"] == late + 1
-    assert cell.http.put(f"{PATH}/1/failure", json={"message": "no"}).status_code == 409
+    assert cell.http.put(f"{TASKS}/1/failure", json={"message": "no"}).status_code == 409
     row = sent(ROWS[0], "odd-1")
     cell.http.post(INFERENCES, json=[row])
     taken: list[httpx.Response] = []
 
     def take() -> bool:
-        taken.append(cell.http.post(PATH, params={"holder": "b"}))
+        taken.append(cell.http.post(TASKS, params={"holder": "b"}))
         return taken[-1].status_code == 200
 
     until(take)
-    place = f"{PATH}/{taken[-1].headers['x-modelwarden-task']}"
+    place = f"{TASKS}/{taken[-1].headers['x-modelwarden-task']}"
     assert cell.http.put(place, content=b"nonsense").status_code == 400
     assert cell.http.put(f"{place}/failure", json={"message": "cannot"}).status_code == 200
     until(lambda: cell.served.status()["server"]["explanations"]["failed"] >= 1)

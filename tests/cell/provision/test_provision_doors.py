@@ -283,8 +283,8 @@ def test_an_environment_that_nobody_wants_is_refused(cell: Served) -> None:
     ("content", "headers", "word"),
     [
         (b"no archive", {}, "no gzip"),
-        (b"\x1f\x8b", {"X-Modelwarden-Python": "2.7"}, "x-modelwarden-python"),
-        (b"\x1f\x8b", {"X-Modelwarden-Packages": "many"}, "x-modelwarden-packages"),
+        (b"\x1f\x8b", {"X-Modelwarden-Python": "2.7"}, "X-Modelwarden-Python"),
+        (b"\x1f\x8b", {"X-Modelwarden-Packages": "many"}, "X-Modelwarden-Packages"),
     ],
 )
 def test_what_is_no_environment_is_refused(

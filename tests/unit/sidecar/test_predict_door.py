@@ -25,6 +25,7 @@ from modelwarden.resources.cell import ServingSettings
 from modelwarden.resources.keys import job_key
 from modelwarden.resources.server import CodeReport, ServePlan, ServerPlan
 from modelwarden_server.auth import Authenticated
+from modelwarden_server.innerwire import PREDICTIONS
 from modelwarden_server.podwire import Running
 from modelwarden_server.predictwire import FRAME, frame, unframe
 from modelwarden_server.settings import SettingsHolder
@@ -67,7 +68,7 @@ class Predicting:
             name="pod-a",
             identity=census_like.identity(),
             settings=SettingsHolder(settings, KEY),
-            store=_client(Starlette(routes=[Route(predict_record.PATH, self._keep, methods=["POST"])])),
+            store=_client(Starlette(routes=[Route(PREDICTIONS, self._keep, methods=["POST"])])),
             model_server=_client(Starlette(routes=[Route("/predict", self._predict, methods=["POST"])])),
             started_at=datetime(2026, 1, 1, tzinfo=UTC),
             plan=ServerPlan(plan_hash="p", serve=ServePlan()),

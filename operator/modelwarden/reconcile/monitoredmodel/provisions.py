@@ -20,8 +20,8 @@ from modelwarden.reconcile.monitoredmodel.build.provision import (
 )
 from modelwarden.reconcile.monitoredmodel.rounds import Asked, Errand
 from modelwarden.reconcile.monitoredmodel.world import World
-from modelwarden.reconcile.names import ASSETS, ENVIRONMENT
 from modelwarden.resources.pod import Resources
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.report import AssetReport, EnvironmentReport
 from modelwarden.resources.server import ROLES, AssetSlot
 from modelwarden.resources.server_settings import asset_hash

@@ -17,11 +17,12 @@ from modelwarden.reconcile.monitoredmodel.provisions import (
 from modelwarden.reconcile.monitoredmodel.rounds import job_of_errand
 from modelwarden.reconcile.monitoredmodel.store import refused_pod
 from modelwarden.reconcile.monitoredmodel.world import World
-from modelwarden.reconcile.names import ASSETS, ENVIRONMENT, server_name
+from modelwarden.reconcile.names import server_name
 from modelwarden.reconcile.pods import Advice, trouble_of
 from modelwarden.reconcile.reasons import Reason
 from modelwarden.reconcile.verdicts import Verdict, no, unknown, worded, yes
 from modelwarden.resources.conditions import ConditionType as C
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.report import EnrichmentReport, ServerReport
 from modelwarden.resources.server import CodeReport, Role
 

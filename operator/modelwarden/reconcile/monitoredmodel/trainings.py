@@ -23,9 +23,9 @@ from modelwarden.reconcile.monitoredmodel.rounds import (
     steps_for,
 )
 from modelwarden.reconcile.monitoredmodel.world import World
-from modelwarden.reconcile.names import TRAIN
 from modelwarden.resources.enrichment_settings import counting
 from modelwarden.resources.pod import Resources
+from modelwarden.resources.purposes import TRAIN
 from modelwarden.resources.report import EnrichmentReport
 
 # A cell's words become names of objects: only what is as agreed is taken.

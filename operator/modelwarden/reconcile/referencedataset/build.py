@@ -5,8 +5,7 @@ from modelwarden.reconcile.names import JOB as JOB_COMPONENT
 from modelwarden.reconcile.names import child_labels, dataset_labels, profile_job, undeclared_profile_job
 from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import DATASET, MODEL
-
-PURPOSE = "profile"
+from modelwarden.resources.purposes import PROFILE
 
 
 def profile_plan(place: Workplace, dataset: str, owner_uid: str, content_hash: str) -> JobPlan:
@@ -14,7 +13,7 @@ def profile_plan(place: Workplace, dataset: str, owner_uid: str, content_hash: s
     return JobPlan(
         place=place,
         name=profile_job(dataset, content_hash),
-        purpose=PURPOSE,
+        purpose=PROFILE,
         input_hash=content_hash,
         labels=dataset_labels(place.model, dataset),
         owner=controller(DATASET, dataset, owner_uid),
@@ -28,7 +27,7 @@ def undeclared_plan(place: Workplace, dataset: str, owner_uid: str, content_hash
     return JobPlan(
         place=place,
         name=undeclared_profile_job(place.model, content_hash),
-        purpose=PURPOSE,
+        purpose=PROFILE,
         input_hash=content_hash,
         labels=child_labels(place.model, JOB_COMPONENT),
         owner=controller(MODEL, place.model, owner_uid),

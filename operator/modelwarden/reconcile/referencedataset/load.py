@@ -12,9 +12,8 @@ from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import DATASET, Manifest
 from modelwarden.resources.cell import canonical_json, content_hash
 from modelwarden.resources.meta import LABEL_REFERENCE_DATASET
+from modelwarden.resources.purposes import REFERENCE
 from modelwarden.resources.referencedataset import ReferenceDataset, ReferenceDatasetSpec
-
-PURPOSE = "reference"
 
 
 def load_plan(place: Workplace, dataset: ReferenceDataset, source_hash: str) -> JobPlan:
@@ -24,10 +23,10 @@ def load_plan(place: Workplace, dataset: ReferenceDataset, source_hash: str) -> 
     return JobPlan(
         place=place,
         name=load_job(meta.name, source_hash),
-        purpose=PURPOSE,
+        purpose=REFERENCE,
         # A dataset's name has no `_`: the key is for this source of this dataset alone.
         input_hash=f"{meta.name}_{source_hash}",
-        labels=dataset_labels(place.model, meta.name) | {LABEL_PURPOSE: PURPOSE},
+        labels=dataset_labels(place.model, meta.name) | {LABEL_PURPOSE: REFERENCE},
         owner=controller(DATASET, meta.name, meta.uid),
         args=(
             f"--dataset={meta.name}",
@@ -69,7 +68,7 @@ def build_egress(plan: JobPlan, dataset: ReferenceDataset) -> Manifest | None:
             "ownerReferences": [plan.owner],
         },
         "spec": {
-            "podSelector": {"matchLabels": {LABEL_REFERENCE_DATASET: name, LABEL_PURPOSE: PURPOSE}},
+            "podSelector": {"matchLabels": {LABEL_REFERENCE_DATASET: name, LABEL_PURPOSE: REFERENCE}},
             "policyTypes": ["Egress"],
             "egress": [way_out(ports)],
         },

@@ -9,8 +9,6 @@ from modelwarden.reconcile.jobs import JobPlan
 from modelwarden.reconcile.monitoredmodel.build.tries import KEPT_SECONDS, Order, annotations_of, in_round
 from modelwarden.reconcile.mounts import ENV, access_to, secret_volume
 from modelwarden.reconcile.names import (
-    ASSETS,
-    ENVIRONMENT,
     LABEL_SLOT,
     asset_job,
     environment_job,
@@ -20,6 +18,7 @@ from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import MODEL, Manifest
 from modelwarden.resources.cell import canonical_json
 from modelwarden.resources.packages import PackageIndex
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.sources import Source
 
 _INDEX = "/etc/modelwarden/index"

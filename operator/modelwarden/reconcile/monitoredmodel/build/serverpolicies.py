@@ -10,9 +10,7 @@ from modelwarden.reconcile.monitoredmodel.blueprint import Blueprint, ServerBlue
 from modelwarden.reconcile.monitoredmodel.build.metadata import owned
 from modelwarden.reconcile.monitoredmodel.build.networkpolicy import DNS, callers_of
 from modelwarden.reconcile.names import (
-    ASSETS,
     CELL_PORT,
-    ENVIRONMENT,
     LABEL_PURPOSE,
     SERVER,
     STORE,
@@ -24,6 +22,7 @@ from modelwarden.reconcile.names import (
 )
 from modelwarden.reconcile.ports import Manifest
 from modelwarden.resources.meta import LABEL_MODEL
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT
 from modelwarden.resources.server import ROLES
 
 

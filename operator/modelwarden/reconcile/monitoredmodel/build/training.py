@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from modelwarden.reconcile.jobs import JobPlan
 from modelwarden.reconcile.monitoredmodel.build.tries import KEPT_SECONDS, Order, annotations_of, in_round
-from modelwarden.reconcile.names import LABEL_TRAINS, TRAIN, train_job, training_labels
+from modelwarden.reconcile.names import LABEL_TRAINS, train_job, training_labels
 from modelwarden.reconcile.ownership import controller
 from modelwarden.reconcile.ports import MODEL
+from modelwarden.resources.purposes import TRAIN
 
 
 @dataclass(frozen=True, kw_only=True)
