@@ -14,7 +14,7 @@ from benchmarks.results import Bound, Result
 from benchmarks.workers import BenchError, Threads
 
 LIMIT_MEBIBYTES = 768
-"""The store's default limit."""
+"""Three quarters of the default limit: what the rest of a cell does comes on top."""
 _REFERENCE_ROWS = 100_000
 _REQUESTS = 50
 _ASK_EVERY = 1.0

@@ -10,7 +10,7 @@ from modelwarden.resources.packages import PackageIndex, Runtime
 from modelwarden.resources.pod import PodSpec, ResourceAmounts, Resources
 
 DEFAULT_STORE_RESOURCES = Resources(
-    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="768Mi")
+    requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="1Gi")
 )
 DEFAULT_JOB_RESOURCES = Resources(
     requests=ResourceAmounts(cpu="100m", memory="512Mi"), limits=ResourceAmounts(memory="2Gi")
