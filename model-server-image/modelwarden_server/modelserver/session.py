@@ -193,6 +193,8 @@ def death(code: int) -> str:
         return "it was killed from outside: most likely the container ran out of memory"
     if code == OUT_OF_MEMORY:
         return "it had no memory left for what it was asked: give the model server more"
+    if code == -signal.SIGABRT:
+        return "it was aborted (SIGABRT), as native code is that gets no memory: its last lines say why"
     if code < 0:
         return f"it crashed ({signal.Signals(-code).name})"
     return f"it ended by itself with code {code}"

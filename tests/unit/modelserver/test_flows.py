@@ -205,3 +205,23 @@ def test_a_flow_that_cannot_be_loaded_says_why(tmp_path, stage, words):
         load_flow(str(tmp_path), [stage])
     assert words in refused.value.sentence
     assert "stage 1" in refused.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("message", "remedy"),
+    [
+        ("libtorch_cuda.so: failed to map segment from shared object", "more memory"),
+        ("libblas.so: cannot allocate memory in static TLS block", "more memory"),
+        ("No module named 'pandas_of_ours'", "requirements.txt"),
+    ],
+)
+def test_a_library_that_does_not_load_is_told_with_what_helps(
+    message: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ImportError(message)
+
+    monkeypatch.setattr("modelwarden_server.modelserver.flow.run.load_model", refuse)
+    (tmp_path / "model.pkl").write_bytes(b"")
+    with pytest.raises(FlowError, match=remedy):
+        load_flow(str(tmp_path), [CLASSIFIER])

@@ -127,21 +127,54 @@ def _feeds(data: Any, inputs: Any) -> dict[str, Any]:
 
 
 def _torch(path: str, _pipeline: dict[str, Any]) -> Callable[[Any], Any]:
-    """TorchScript in .pt files, whole modules pickled by cloudpickle in all others."""
+    """Lists of numbers become a tensor of the kind of the model's weights: in JSON 5 and 5.0 are one number.
+    Only a model that looks things up (embeddings) is given whole numbers as such.
+    """
     import torch
 
-    model: Any = torch.jit.load(path, map_location="cpu") if path.endswith(".pt") else _unpickled(path)
-    model.eval()
+    model = _torch_module(path)
+    if not path.endswith(".pt2"):  # an exported program is as it was exported
+        model.eval()
+    parts = [str(getattr(part, "original_name", type(part).__name__)) for part in model.modules()]
+    looks_up = any(name.startswith("Embedding") for name in parts)
+    kind = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
 
     def call(data: Any) -> Any:
         if not isinstance(data, (dict, torch.Tensor)):
             data = torch.as_tensor(table(data))
-            if data.is_floating_point():  # weights are of single precision unless the user says otherwise
-                data = data.to(next(iter(model.parameters()), torch.zeros(1)).dtype)
+            if data.is_floating_point() or not looks_up:
+                data = data.to(kind)
         with torch.no_grad():
             return model(data)
 
     return call
+
+
+def _torch_module(path: str) -> Any:
+    """TorchScript, an exported program (.pt2), or a whole module as torch.save, joblib or cloudpickle wrote
+    it.
+    """
+    import zipfile
+
+    import torch
+
+    if path.endswith(".pt2"):
+        return torch.export.load(path).module()
+    if not zipfile.is_zipfile(path):
+        model = _unpickled(path)
+    else:
+        with zipfile.ZipFile(path) as archive:
+            script = any(name.endswith("/constants.pkl") for name in archive.namelist())
+        if script:
+            model = torch.jit.load(path, map_location="cpu")
+        else:
+            model = torch.load(path, map_location="cpu", weights_only=False)
+    if not isinstance(model, torch.nn.Module):
+        raise FlowError(
+            f"the file holds a {type(model).__name__}, not a module: save the whole model"
+            " (torch.jit.script(model).save(file), or torch.save(model, file)), not its state_dict"
+        )
+    return model
 
 
 def _spacy(path: str, _pipeline: dict[str, Any]) -> Callable[[Any], Any]:

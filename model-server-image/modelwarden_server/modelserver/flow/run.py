@@ -127,12 +127,17 @@ def load_flow(
         except FlowError as error:
             raise FlowError(f"{name}: {error.sentence}") from None
         except ImportError as error:
-            raise FlowError(
-                f"{name} cannot be loaded: {error}: put the package into requirements.txt"
-            ) from error
+            raise FlowError(f"{name} cannot be loaded: {error}: {_remedy(error)}") from error
         except Exception as error:
             raise told(f"{name}: loading", error, folder) from error
     return Flow(loaded, fields, outputs)
+
+
+def _remedy(error: ImportError) -> str:
+    # How the loader of shared libraries says that it got no memory.
+    if "failed to map segment" in str(error) or "cannot allocate memory" in str(error).lower():
+        return "it takes more memory than the model server has (spec.serving.memory)"
+    return "put the package into requirements.txt"
 
 
 def _inside(folder: str, path: str) -> str:
