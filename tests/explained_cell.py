@@ -1,6 +1,5 @@
-"""A whole cell on loopback, each part a process of its own: the store, an ingest sidecar, a model server.
-
-For a model of gradient boosted trees on five numbers, whose user project is uploaded as a person would.
+"""A whole cell of processes for a model of gradient boosted trees on five numbers, whose user project is
+uploaded as a person would.
 """
 
 import contextlib
@@ -8,14 +7,10 @@ import io
 import itertools
 import json
 import math
-import os
 import pickle
-import signal
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,10 +19,10 @@ import census_like
 import httpx
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
+from cell_processes import ProcessCell
 from deltalake import DeltaTable
 from sklearn.ensemble import GradientBoostingClassifier
-from store_process import KEY, REPO, StoreProcess, free_port, wait_for
+from store_process import KEY, free_port, wait_for
 
 from modelwarden.resources.cell import (
     CellIdentity,
@@ -92,118 +87,13 @@ def settings(url: str, **explainability: Any) -> CellSettings:
     )
 
 
-@dataclass
-class ServerProcess:
-    """One command of the server pod, started over the same folders again and again."""
-
-    command: str
-    folder: Path
-    flags: dict[str, Any]
-    environment: dict[str, str] = field(default_factory=dict)
-    process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> "ServerProcess":
-        command = [sys.executable, "-m", "modelwarden_server", self.command]
-        for flag, value in self.flags.items():
-            command += [flag, str(value)]
-        environment = os.environ | self.environment
-        environment["PYTHONPATH"] = f"{REPO}/operator:{REPO}/model-server-image"
-        with (self.folder / f"{self.command}.jsonl").open("ab") as output:
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
-        return self
-
-    def kill(self) -> None:
-        """kill -9, without warning."""
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(30)
-
-    def stop(self) -> int:
-        """SIGTERM, and the exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
-
-    def children(self) -> list[int]:
-        """Processes that it started."""
-        assert self.process is not None
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        more = [p.read_text() for p in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
-        return sorted({int(pid) for pid in " ".join([listed, *more]).split()})
-
-    def memory(self, what: str = "VmRSS") -> int:
-        """Bytes of memory now, or most of them with VmHWM."""
-        assert self.process is not None
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(status.split(f"{what}:")[1].split()[0]) << 10
-
-    def output(self) -> str:
-        return (self.folder / f"{self.command}.jsonl").read_text()
-
-
-def sidecar_of(store: StoreProcess, folder: Path, port: int) -> ServerProcess:
-    """The ingest sidecar of a pod beside the store, which it finds its settings and its key with."""
-    flags = {
-        "--identity": folder / "identity.json",
-        "--settings": folder / "settings.json",
-        "--key-file": folder / "key",
-        "--store": store.url,
-        "--pod": "pod-a",
-        "--shared": folder / "shared",
-        "--run": folder / "run",
-        "--host": "127.0.0.1",
-        "--port": port,
-        "--grace-seconds": 10,
-    }
-    return ServerProcess("ingest", folder, flags)
-
-
-def kill_running(*processes: ServerProcess | StoreProcess) -> None:
-    """Kill those that still run."""
-    for one in processes:
-        if one.process is not None and one.process.poll() is None:
-            one.kill()
-
-
-class ExplainedCell:
-    """The three processes, and a client of the store."""
+class ExplainedCell(ProcessCell):
+    """A cell of the boosted model."""
 
     def __init__(self, folder: Path, **explainability: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        chosen = settings(self.url, **explainability)
-        self.store = StoreProcess(folder, identity(), chosen, commit_seconds=0.1)
-        run = folder / "run"
-        run.mkdir(exist_ok=True)
-        self.sidecar = sidecar_of(self.store, folder, self.port)
-        self.model_server = ServerProcess(
-            "model-server",
-            folder,
-            {
-                "--run": run,
-                "--shared": folder / "shared",
-                "--work": folder / "work",
-                "--child-memory": 1 << 30,
-            },
-        )
-        self.model = f"/api/v3/models/{self.store.identity.model_id}"
-
-    @property
-    def http(self) -> httpx.Client:
-        return self._http
-
-    def start(self) -> "ExplainedCell":
-        self.store.start()
-        self._http = self.store.client()
-        self.sidecar.start()
-        self.model_server.start()
-        return self
-
-    def stop(self) -> None:
-        kill_running(self.sidecar, self.model_server, self.store)
-        self._http.close()
+        port = free_port()
+        chosen = settings(f"http://127.0.0.1:{port}", **explainability)
+        super().__init__(folder, identity(), chosen, port)
 
     def reference(self, many: int = 400, seed: int = 1) -> None:
         """Upload and close a reference with the model's own predictions."""
@@ -211,16 +101,7 @@ class ExplainedCell:
         table = pa.table({name: x[:, i] for i, name in enumerate(INPUTS)}).append_column(
             "pred", pa.array(boosted().predict_proba(x)[:, 1])
         )
-        table = table.append_column("gt", pa.array(np.zeros(many, dtype=np.int64)))
-        content = io.BytesIO()
-        pq.write_table(table, content)
-        path = f"{self.model}/reference_data"
-        files = [("reference_data", ("x.parquet", content.getvalue()))]
-        answer = self.http.post(path, files=files)
-        assert answer.status_code == 207, answer.text
-        assert answer.json()["counts"]["failure"] == 0, answer.text
-        closed = self.http.patch(path, json={"status": "uploaded", "total_record_count": many})
-        assert closed.status_code == 200, closed.text
+        self.upload_reference(table.append_column("gt", pa.array(np.zeros(many, dtype=np.int64))))
 
     def upload(self, archive: bytes) -> httpx.Response:
         """Send user_project.zip as the documented client does."""
@@ -244,25 +125,9 @@ class ExplainedCell:
         assert answer.json()["counts"]["success"] == len(ids)
         return ids
 
-    def pod(self) -> dict[str, Any]:
-        """What the store knows of the pod: its only code."""
-        server = self.store.status().server
-        if server is None or not server.pods or not server.pods[0].codes:
-            return {}
-        return server.pods[0].codes[0].model_dump()
-
-    def until_code(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait until the pod's code is in that state; what is told of it."""
-
-        def reached() -> dict[str, Any] | None:
-            found = self.pod()
-            return found if found.get("state") == state else None
-
-        return wait_for(reached, seconds, every=0.1)
-
     def troubles(self) -> str:
         """What every part says of itself, for the message of a test that fails."""
-        said = [f"pod {self.pod()}", f"explanations {self.told()}"]
+        said = [f"pod {self.code()}", f"explanations {self.told()}"]
         for process in (self.sidecar, self.model_server):
             ended = None if process.process is None else process.process.poll()
             said.append(f"{process.command} {ended}: {process.output()[-2000:]}")
@@ -318,19 +183,9 @@ class ExplainedCell:
         return x, explain["backgroundHash"]
 
 
-@contextlib.contextmanager
-def explained_cell(folder: Path, **explainability: Any) -> Iterator[ExplainedCell]:
+def explained_cell(folder: Path, **explainability: Any) -> AbstractContextManager[ExplainedCell]:
     """A started cell that does not outlive the block."""
-    cell = ExplainedCell(folder, **explainability)
-    try:
-        yield cell.start()
-    except BaseException:
-        for process in (cell.sidecar, cell.model_server):
-            with contextlib.suppress(OSError):
-                print(process.command, process.output()[-3000:])
-        raise
-    finally:
-        cell.stop()
+    return ExplainedCell(folder, **explainability).at_work()
 
 
 def shapley(x: np.ndarray, background: np.ndarray, weights: np.ndarray) -> np.ndarray:

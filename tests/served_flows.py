@@ -12,11 +12,18 @@ from typing import Any
 import census_like
 import flow_files
 import httpx
-from explained_cell import ServerProcess, kill_running, sidecar_of
-from store_process import KEY, StoreProcess, free_port, wait_for
+from cell_processes import ProcessCell
+from store_process import KEY, free_port, wait_for
 
 from modelwarden.client.conduit.cell import predicting, upload
-from modelwarden.resources.cell import CellIdentity, CellSettings, ServerSettings, ServingSettings
+from modelwarden.resources.cell import (
+    CellIdentity,
+    CellSettings,
+    EnrichmentSettings,
+    ExplainabilitySettings,
+    ServerSettings,
+    ServingSettings,
+)
 
 NUMBERS = [
     *(census_like.attribute(name, "FLOAT", "PIPELINE_INPUT", position=i) for i, name in enumerate("abc")),
@@ -64,66 +71,38 @@ def classifier_bundle(folder: Path, functions: str = "") -> bytes:
     return zipped(folder)
 
 
-class ServedCell:
-    """The three processes, a client of the store and one of the pod."""
+class ServedCell(ProcessCell):
+    """A cell of one stage, and a client of its pod."""
 
     def __init__(self, folder: Path, identity: CellIdentity, **stage: Any) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.port, self.folder = free_port(), folder
-        self.store = StoreProcess(folder, identity, self.settings(**stage), commit_seconds=0.1)
-        run = folder / "run"
-        run.mkdir(exist_ok=True)
-        self.sidecar = sidecar_of(self.store, folder, self.port)
-        own = {
-            "--run": run,
-            "--shared": folder / "shared",
-            "--work": folder / "work",
-            "--child-memory": 1 << 30,
-        }
-        self.model_server = ServerProcess("model-server", folder, own)
-        self.model = f"/api/v3/models/{identity.model_id}"
+        self.port = free_port()
+        super().__init__(folder, identity, self.settings(**stage), self.port)
         self.path = f"/v1/{identity.namespace}/{identity.name}/predict"
         headers = {"Authorization": KEY}
-        self.pod = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers, timeout=60)
+        self.pod = httpx.Client(base_url=self.url, headers=headers, timeout=60)
 
-    def settings(self, webhooks: bool = False, **stage: Any) -> CellSettings:
-        """Settings of a model that is served by one stage."""
+    def settings(self, webhooks: bool = False, explained: bool = False, **stage: Any) -> CellSettings:
+        """Settings of a model that is served by one stage, and perhaps explained by it."""
         given = {"modelType": "SKLEARN_CLASSIFIER", "file": "model.pkl"} | stage
         serving = ServingSettings.model_validate({"flow": [given], "webhooks": webhooks})
         server = ServerSettings(url=f"http://127.0.0.1:{self.port}", assets={"serve-files": "upload"})
+        reasons = ExplainabilitySettings.model_validate({"enabled": explained, "algorithm": "shap"})
         return census_like.settings(attributes=NUMBERS).model_copy(
-            update={"serving": serving, "server": server}
+            update={
+                "serving": serving,
+                "server": server,
+                "enrichments": EnrichmentSettings(explainability=reasons),
+            }
         )
 
-    def start(self) -> "ServedCell":
-        self.store.start()
-        self.http = self.store.client()
-        self.sidecar.start()
-        self.model_server.start()
-        return self
-
     def stop(self) -> None:
-        kill_running(self.sidecar, self.model_server, self.store)
-        self.http.close()
+        super().stop()
         self.pod.close()
 
     def upload(self, bundle: bytes) -> None:
         zipped = self.folder / "sent.zip"
         zipped.write_bytes(bundle)
         upload(self.store.url, KEY, zipped)
-
-    def code(self) -> dict[str, Any]:
-        """What the store knows of the flow in the pod."""
-        server = self.store.status().server
-        if server is None or not server.pods or not server.pods[0].codes:
-            return {}
-        return server.pods[0].codes[0].model_dump()
-
-    def until(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
-        """Wait until the flow is in that state."""
-        return wait_for(
-            lambda: self.code() if self.code().get("state") == state else None, seconds, every=0.1
-        )
 
     def deployed(self, bundle: bytes, seconds: float = 60.0) -> list[str]:
         """Wait as `deploy` does until a pod predicts with the bundle, or its flow has failed: why."""
@@ -146,15 +125,6 @@ def served_flow(
     folder: Path, bundle: bytes, identity: CellIdentity = MONITORED, **stage: Any
 ) -> Iterator[ServedCell]:
     """A cell whose flow is loaded; it does not outlive the block."""
-    cell = ServedCell(folder, identity, **stage)
-    try:
-        cell.start()
+    with ServedCell(folder, identity, **stage).at_work() as cell:
         cell.upload(bundle)
         yield cell
-    except BaseException:
-        for process in (cell.sidecar, cell.model_server):
-            with contextlib.suppress(OSError):
-                print(process.command, process.output()[-3000:])
-        raise
-    finally:
-        cell.stop()

@@ -1,6 +1,8 @@
 """Predictions by a whole cell of real processes: the documented examples, and parts that fail."""
 
 import flow_files
+import numpy as np
+import pyarrow as pa
 import pytest
 from served_flows import BARE, classifier_bundle, image_bundle, served_flow
 from store_process import wait_for
@@ -19,7 +21,7 @@ def test_the_documented_image_example_is_served_without_attributes(tmp_path):
     stage = {"pre": "functions:pre_process", "post": "functions:named"}
     bundle = image_bundle(tmp_path / "bundle")
     with served_flow(tmp_path / "cell", bundle, BARE, webhooks=True, **stage) as cell:
-        cell.until("Ready")
+        cell.until_code("Ready")
         files = [
             ("files", ("night.png", flow_files.picture(5), "image/png")),
             ("files", ("day.png", flow_files.picture(250), "image/png")),
@@ -48,7 +50,7 @@ def test_the_documented_image_example_is_served_without_attributes(tmp_path):
 def test_served_predictions_are_inferences_and_faults_of_any_part_lose_none(tmp_path):
     bundle = classifier_bundle(tmp_path / "bundle", BREAKING)
     with served_flow(tmp_path / "cell", bundle, pre="functions:check") as cell:
-        cell.until("Ready")
+        cell.until_code("Ready")
         answer = cell.pod.post("/predict", json=DATA)
         assert answer.status_code == 200, answer.text
         first, second = answer.json()["prediction_ids"]
@@ -111,3 +113,25 @@ def test_a_flow_that_cannot_be_loaded_is_reported_and_its_fix_rolls_out(tmp_path
         cell.upload(fixed)
         assert cell.deployed(fixed) == []
         assert cell.pod.post("/predict", json=DATA).status_code == 200
+
+
+def test_a_served_model_without_a_project_is_explained_by_its_flow(tmp_path):
+    bundle = classifier_bundle(tmp_path / "bundle", BREAKING)
+    with served_flow(tmp_path / "cell", bundle, explained=True, pre="functions:check") as cell:
+        x, y = flow_files.rows(400, seed=8)
+        probabilities = flow_files.classifier().predict_proba(x)[:, 1]
+        columns = {name: x[:, place] for place, name in enumerate("abc")}
+        cell.upload_reference(pa.table(columns | {"pred": probabilities, "gt": y}))
+        wait_for(lambda: (cell.code().get("path") or "") != "", 60)
+
+        answer = cell.pod.post("/predict", json=DATA)
+        assert answer.status_code == 200, answer.text
+        first, _ = answer.json()["prediction_ids"]
+        path = f"{cell.model}/inferences/{first}/explanation"
+        wait_for(lambda: cell.http.get(path).json().get("computed_from") == "stored", 60)
+        told = cell.http.get(path).json()
+        assert (told["path"], told["units"]) == ("linear", "margin"), told["why"]
+        scores = told["explanation"][0]["importance_scores"]
+        values = {one["attribute_name"]: one["explanation_value"] for one in scores}
+        expected = flow_files.classifier().coef_[0] * (np.array(DATA[0]) - x.mean(axis=0))
+        assert values == pytest.approx(dict(zip("abc", expected, strict=True)), abs=1e-9)

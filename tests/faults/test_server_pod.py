@@ -155,7 +155,7 @@ def test_rows_are_taken_in_while_the_users_code_is_in_trouble_and_explained_once
     sender = Sender(cell, f"{trouble}-")
     assert cell.upload(project(code)).status_code == 202
     try:
-        wait_for(lambda: (t := cell.pod()).get("state") == state and said in t["message"], 60, every=0.1)
+        wait_for(lambda: (t := cell.code()).get("state") == state and said in t["message"], 60, every=0.1)
         for _ in range(20):
             sender.send(20)
         assert statistics.median(sender.seconds) < UNTOUCHED_SECONDS

@@ -197,8 +197,6 @@ class Wish:
     sample: Path
     """File of the reference's sample."""
     code_hash: str
-    readable: bool = True
-    """It may be looked for the fitted estimator: not so in a flow, which is more than one."""
 
 
 def build(child: Child, wish: Wish) -> Engines:
@@ -211,12 +209,12 @@ def build(child: Child, wish: Wish) -> Engines:
     kind, place = parted_input(identity)
     model = Model(child, contract, image_places(identity))
     rows, stored = read_sample(wish.sample, contract, model)
-    predicted, exact, why_not = None, None, "a flow of stages is asked, not read"
+    predicted, exact, why_not = None, None, "only what explains tables is read"
     with model.within(child.spec.limits.load_seconds):
         if kind != "IMAGE":  # the sample has no images, only their names
             predicted = model.predict(rows)
         background = summarised(rows, predicted, plan.background_hash)
-        if wish.readable and kind == "TABULAR":
+        if kind == "TABULAR":
             exact, why_not = _exact(child, model, background, rows)
     classified = identity.output_type in _CLASSIFIES
     subject = Subject(

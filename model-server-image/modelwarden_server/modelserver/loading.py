@@ -151,8 +151,7 @@ class Slot:
         plan, sample = asked
         try:
             code = self.code.plan
-            readable = code.import_path is not None
-            wish = Wish(wanted.identity, plan, sample, code.code_hash, readable)
+            wish = Wish(wanted.identity, plan, sample, code.code_hash)
             engines = build(self.child, wish)
         except ChildUnavailableError:
             return True  # it is on its way, or its status says why not

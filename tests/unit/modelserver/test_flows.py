@@ -103,7 +103,7 @@ def test_pre_gets_as_many_arguments_as_it_takes(tmp_path, written, source, seen)
     flow_files.save(tmp_path, "model.pkl", flow_files.classifier())
     flow = load_flow(str(tmp_path), [{**CLASSIFIER, "pre": f"{written(source)}:pre"}])
     assert len(ask(flow, [[1, 2, 3]])) == 1
-    assert flow._stages[0].pre.takes == seen
+    assert flow.stages[0].pre.takes == seen
 
 
 @pytest.mark.parametrize(
@@ -225,3 +225,29 @@ def test_a_library_that_does_not_load_is_told_with_what_helps(
     (tmp_path / "model.pkl").write_bytes(b"")
     with pytest.raises(FlowError, match=remedy):
         load_flow(str(tmp_path), [CLASSIFIER])
+
+
+def test_the_model_at_the_end_of_a_flow_is_read_and_heard(tmp_path: Path) -> None:
+    scaler, classifier = flow_files.scaler(), flow_files.classifier()
+    flow_files.save(tmp_path, "scaler.pkl", scaler)
+    flow_files.save(tmp_path, "model.pkl", classifier)
+    stages = [{"modelType": "SKLEARN_PREPROCESSOR", "file": "scaler.pkl"}, CLASSIFIER]
+    child = handler.load({"stages": stages, "fields": ["0", "1", "2"]}, str(tmp_path))
+    x, _ = flow_files.rows(20, seed=3)
+    header, arrays = child["export"]({}, [x])
+    assert arrays, header
+    assert any(np.allclose(array, classifier.coef_) for array in arrays if array.shape == (1, 3))
+    _, (encoded,) = child["encode"]({}, [x])
+    assert np.allclose(encoded, scaler.transform(x))
+    _, (predicted,) = child["predict"]({}, [x])
+    assert np.allclose(predicted, classifier.predict_proba(scaler.transform(x)))
+
+
+def test_a_flow_with_two_models_that_are_asked_is_not_read(tmp_path: Path) -> None:
+    flow_files.save(tmp_path, "model.pkl", flow_files.classifier())
+    flow_files.save(tmp_path, "second.pkl", LogisticRegression().fit([[0.1, 0.9], [0.8, 0.2]], [0, 1]))
+    stages = [CLASSIFIER, {"modelType": "SKLEARN_CLASSIFIER", "file": "second.pkl"}]
+    child = handler.load({"stages": stages, "fields": ["0", "1", "2"]}, str(tmp_path))
+    header, arrays = child["export"]({}, [flow_files.rows(20, seed=3)[0]])
+    assert not arrays
+    assert "several estimators" in header["why"]

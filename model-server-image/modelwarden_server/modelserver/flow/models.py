@@ -35,13 +35,13 @@ def _unpickled(path: str) -> Any:
 
 
 def _calling(model: Any, method: str, kind: str, prepare: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    call = getattr(model, method, None)
-    if call is None:
+    if getattr(model, method, None) is None:
         raise FlowError(
             f"the model of the type {type(model).__name__} has no {method}, which {kind} needs:"
             " choose another modelType"
         )
-    return lambda data: call(prepare(data))
+    # Looked up at each call: what reads the model for explanations listens there (exporter.py).
+    return lambda data: getattr(model, method)(prepare(data))
 
 
 def _sklearn(method: str, kind: str) -> Callable[[str, dict[str, Any]], Callable[[Any], Any]]:

@@ -34,12 +34,12 @@ class Stage:
         self.post = UserFunction(post, "post", 3) if post else None
         pipeline = stage.get("pipeline")
         path = _inside(folder, pipeline["model"] if pipeline else stage["file"])
-        self._model: Callable[[Any], Any] = load_model(stage["modelType"], path, pipeline)
+        self.model: Callable[[Any], Any] = load_model(stage["modelType"], path, pipeline)
 
     def run(self, data: Any, files: Files) -> Any:
         """What the stage makes of it. Raises FlowError."""
         prepared = data if self.pre is None else self._step(self.pre.name, self.pre, data, files)
-        result = self._step("the model", self._model, prepared)
+        result = self._step("the model", self.model, prepared)
         if self.post is None:
             return result
         return self._step(self.post.name, self.post, result, data, files)
@@ -57,7 +57,7 @@ class Flow:
     """All stages, loaded. One call at a time."""
 
     def __init__(self, stages: Sequence[Stage], fields: Sequence[str], outputs: Sequence[str]) -> None:
-        self._stages = stages
+        self.stages = stages
         self._fields, self._outputs = fields, outputs
 
     @property
@@ -66,7 +66,7 @@ class Flow:
         return any(
             (stage.pre is not None and stage.pre.takes > 1)
             or (stage.post is not None and stage.post.takes > 2)
-            for stage in self._stages
+            for stage in self.stages
         )
 
     def run(self, data: Any, files: Files) -> list[Any]:
@@ -74,9 +74,9 @@ class Flow:
         if files and not self.takes_files:
             raise FlowError("no stage takes files: give the flow a pre function with two arguments", "data")
         value = data
-        for stage in self._stages:
+        for stage in self.stages:
             value = stage.run(value, files)
-        if self._stages and self._stages[-1].post is None and isinstance(value, dict):
+        if self.stages and self.stages[-1].post is None and isinstance(value, dict):
             value = _by_point(value)
         return as_list(value)
 
