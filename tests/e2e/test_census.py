@@ -223,6 +223,9 @@ def test_the_demo_says_all_of_it_in_lines(scene: Scene) -> None:
 
 
 def test_kubectl_shows_that_what_was_declared_is_at_work(scene: Scene, kubectl: Kubectl) -> None:
+    # A test before this one may have replaced the pods.
+    scene.model.wait_for_enrichments()
+    scene.model.wait_for_server()
     for name in ENRICHMENTS:
         status = (kubectl.get("enrichment", name, NAMESPACE) or {})["status"]
         assert (status["state"], bool(status["artefactHash"])) == ("Ready", True)
@@ -263,8 +266,9 @@ def test_the_rows_survive_the_loss_of_the_pod(scene: Scene, kubectl: Kubectl) ->
     selector = ("--namespace", NAMESPACE, "--selector", f"modelwarden.dev/model={MODEL}")
     before = {pod["metadata"]["uid"] for pod in kubectl.list("pods", NAMESPACE)}
     kubectl.run("delete", "pods", *selector, "--grace-period=0", "--force", "--wait=false")
-    wait_for("another pod is ready", lambda: _another_ready(kubectl, before), Waiting(120))
+    wait_for("another store is ready", lambda: _another_store(kubectl, before), Waiting(120))
     _same_as_before(scene)
+    scene.model.wait_for_server()
 
 
 def test_a_deleted_and_reapplied_model_finds_its_rows(scene: Scene, kubectl: Kubectl) -> None:
@@ -278,14 +282,17 @@ def test_a_deleted_and_reapplied_model_finds_its_rows(scene: Scene, kubectl: Kub
     scene.model.close_reference(REFERENCE_ROWS)
     scene.model.wait_for_rows(scene.rows, scene.labels)
     scene.model.wait_for_enrichments()
+    scene.model.wait_for_server()
 
 
-def _another_ready(kubectl: Kubectl, before: set[str]) -> tuple[bool, str]:
+def _another_store(kubectl: Kubectl, before: set[str]) -> tuple[bool, str]:
     pods = kubectl.list("pods", NAMESPACE)
     ready = [
         pod["metadata"]["name"]
         for pod in pods
-        if pod["metadata"]["uid"] not in before and condition(pod, "Ready")[0]
+        if pod["metadata"]["uid"] not in before
+        and pod["metadata"]["labels"].get("app.kubernetes.io/component") == "store"
+        and condition(pod, "Ready")[0]
     ]
     return bool(ready), f"{len(pods)} pods"
 
