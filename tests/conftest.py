@@ -5,7 +5,7 @@ import os
 from hypothesis import HealthCheck, settings
 
 # Few examples so that the unit tests are run all the time; `make test-long` has the full number.
-EXAMPLES = 500 if os.environ.get("MODELWARDEN_LONG") else 50
+EXAMPLES = 500 if os.environ.get("MODELWARDEN_LONG") else 30
 # A slow moment of a shared machine is not a defect of the code: no time limit on a single example.
 settings.register_profile(
     "project", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow]

@@ -38,7 +38,7 @@ def test_the_same_model_gives_the_same_bytes_in_every_process() -> None:
             text=True,
             check=True,
         ).stdout
-        for seed in ("0", "1", "4711")
+        for seed in ("0", "4711")
     }
     assert len(printed) == 1
 

@@ -1,6 +1,7 @@
 """The generated definitions: properties that hold for every node, and that drift is seen."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[3]
 NAMES = [kind.kind for kind, _ in crdgen.KINDS]
 
 
+@cache
 def definition(name: str) -> Schema:
+    """Not to be changed: all tests of this process share it."""
     return next(crdgen.definition(kind, model) for kind, model in crdgen.KINDS if kind.kind == name)
 
 
@@ -238,9 +241,9 @@ def test_the_charts_copy_is_the_definition_with_a_switch_and_a_promise_to_stay()
         lines = files[path].splitlines()
         assert lines[1] == "{{- if .Values.crds.install }}"
         assert lines[-1] == "{{- end }}"
-        body = yaml.safe_load("\n".join(lines[2:-1]))
+        body = yaml.load("\n".join(lines[2:-1]), Loader=yaml.CSafeLoader)
         assert body["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-        assert body == yaml.safe_load(files[crdgen.CRDS / path.name])
+        assert body == yaml.load(files[crdgen.CRDS / path.name], Loader=yaml.CSafeLoader)
 
 
 def test_a_definition_fits_the_annotation_of_a_client_side_apply() -> None:

@@ -243,6 +243,7 @@ def test_attributes_may_have_the_names_of_python_keywords() -> None:
     assert parsed(row, schema=schema).rows.column("class").to_pylist() == ["a"]
 
 
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(any_row(), max_size=3), st.sampled_from([1, 20]))
 def test_what_the_fast_path_takes_the_slow_path_takes_alike(rows: list[Any], times: int) -> None:
     rows = rows * times
@@ -258,7 +259,7 @@ def test_what_the_fast_path_takes_the_slow_path_takes_alike(rows: list[Any], tim
         assert list(fast.truth_rows) == list(slow.truth_rows)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(st.lists(any_row(), min_size=1, max_size=2))
 def test_a_good_strict_request_takes_the_fast_path(rows: list[Any]) -> None:
     text = json.dumps(rows)
