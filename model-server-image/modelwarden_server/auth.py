@@ -8,10 +8,11 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelwarden.resources.keys import presented_key, same_key, verify_job_key
+from modelwarden_server.innerwire import INNER
 from modelwarden_server.web import Caller, error_answer
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-JOB_PATHS = "/internal/v1/"
+JOB_PATHS = f"{INNER}/"
 
 
 class Authenticated:

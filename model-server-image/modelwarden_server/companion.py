@@ -19,6 +19,7 @@ from modelwarden.resources.referencedataset import ReferenceDataset
 from modelwarden.resources.report import ReferenceReport, StatusReport
 from modelwarden.resources.server_settings import ServerWish
 from modelwarden_server.childjobs import Changes, ChildJobs, Trainings
+from modelwarden_server.innerwire import DATASETS
 from modelwarden_server.localprovision import Provisions, Sources
 from modelwarden_server.refused import sentence_of
 
@@ -90,7 +91,7 @@ class Companion:
             # Files that are still to come are closed when they have.
             close = spec.closed and not self.files
             body = {"closed": close, "totalRecordCount": spec.total_record_count if close else None}
-            answer = await client.put(f"/internal/v1/datasets/{name}", json=body)
+            answer = await client.put(f"{DATASETS}/{name}", json=body)
             if answer.is_error:
                 self.tell(f"reference {name}: {sentence_of(answer, 'the store')}")
 

@@ -23,6 +23,7 @@ from modelwarden.resources.report import ReferenceReport
 from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile_format import ProfileFormatError, check_against, from_json
 from modelwarden_server.door.bodies import read_body, read_json
+from modelwarden_server.innerwire import DATASETS, PROFILES
 from modelwarden_server.store.artefacts import ArtefactStore
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.reference import (
@@ -57,7 +58,7 @@ class DatasetDoor:
 
     def routes(self) -> list[Route]:
         """The routes of this door."""
-        dataset, profile = "/internal/v1/datasets/{name}", "/internal/v1/artefacts/profile/{content_hash}"
+        dataset, profile = f"{DATASETS}/{{name}}", f"{PROFILES}/{{content_hash}}"
         return [
             Route(dataset, self.declare, methods=["PUT"]),
             Route(f"{dataset}/files", self.files, methods=["GET"]),

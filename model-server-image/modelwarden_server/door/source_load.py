@@ -21,6 +21,7 @@ from starlette.routing import Route
 from modelwarden.resources.purposes import REFERENCE
 from modelwarden_server.door.bodies import read_json
 from modelwarden_server.door.reference import ReferenceDoor
+from modelwarden_server.innerwire import DATASETS
 from modelwarden_server.store.reference import DatasetError, UnknownDatasetError
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
@@ -41,7 +42,7 @@ class SourceDoor:
 
     def routes(self) -> list[Route]:
         """The routes of this door."""
-        source = "/internal/v1/datasets/{name}/source/{hash}"
+        source = f"{DATASETS}/{{name}}/source/{{hash}}"
         return [
             Route(f"{source}/begin", self.begin, methods=["POST"]),
             Route(f"{source}/files", self.files, methods=["POST"]),

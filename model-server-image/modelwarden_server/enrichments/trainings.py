@@ -35,6 +35,7 @@ from modelwarden_server.enrichments.installations import (
 )
 from modelwarden_server.enrichments.kind import REFERENCE, GivesRows
 from modelwarden_server.enrichments.row_pieces import Pieces
+from modelwarden_server.innerwire import TRAININGS
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.reference import DatasetError, ReferenceStore
 from modelwarden_server.web import Refusal, check_caller, json_answer
@@ -65,7 +66,7 @@ class TrainingDoor:
 
     def routes(self) -> list[Route]:
         """The routes of this door."""
-        training = "/internal/v1/trainings/{kind}/{hash}"
+        training = f"{TRAININGS}/{{kind}}/{{hash}}"
         return [
             Route(training, self.describe, methods=["GET"]),
             Route(training, self.put_artefact, methods=["PUT"]),

@@ -23,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 
+from modelwarden.resources.purposes import ASSETS, ENVIRONMENT, PROFILE, REFERENCE, TRAIN
 from modelwarden.resources.server import AssetSlot
 from modelwarden.resources.sources import Source
 from modelwarden_server.jobs.assets import AssetTask, run_assets
@@ -47,15 +48,15 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the Job that `argv` names; its exit code. One JSON line on standard output for each step."""
     parser = argparse.ArgumentParser(prog="modelwarden_server job", description="Runs one Job of a cell.")
     kinds = parser.add_subparsers(dest="job", required=True)
-    profile = kinds.add_parser("profile", help="profile a closed reference dataset")
+    profile = kinds.add_parser(PROFILE, help="profile a closed reference dataset")
     profile.add_argument("--store", required=True, help="URL of the cell's store")
     profile.add_argument("--dataset", required=True, help="name of the dataset")
     profile.add_argument("--content-hash", required=True, help="hash of the dataset's content")
     profile.add_argument("--workdir", type=Path, help="folder for the files while they are worked on")
-    _add_reference(kinds.add_parser("reference", help="load a reference dataset from its source"))
-    _add_train(kinds.add_parser("train", help="train what an enrichment needs"))
-    _add_assets(kinds.add_parser("assets", help="fetch a file of the user's code from its source"))
-    _add_environment(kinds.add_parser("environment", help="install the packages that the user's code needs"))
+    _add_reference(kinds.add_parser(REFERENCE, help="load a reference dataset from its source"))
+    _add_train(kinds.add_parser(TRAIN, help="train what an enrichment needs"))
+    _add_assets(kinds.add_parser(ASSETS, help="fetch a file of the user's code from its source"))
+    _add_environment(kinds.add_parser(ENVIRONMENT, help="install the packages that the user's code needs"))
     given = parser.parse_args(argv)
     tell = Teller(given.job)
     try:
@@ -187,11 +188,11 @@ def _environment(
 
 
 _WORKS: Final[Mapping[str, Callable[..., _Work]]] = {
-    "profile": _profile,
-    "reference": _load,
-    "train": _train,
-    "assets": _assets,
-    "environment": _environment,
+    PROFILE: _profile,
+    REFERENCE: _load,
+    TRAIN: _train,
+    ASSETS: _assets,
+    ENVIRONMENT: _environment,
 }
 
 

@@ -19,6 +19,7 @@ from modelwarden_server.analysis.columns import Column
 from modelwarden_server.analysis.profile import ReferenceProfile, profile_column
 from modelwarden_server.analysis.profile_format import to_json
 from modelwarden_server.analysis.relations import relate
+from modelwarden_server.innerwire import DATASETS, PROFILES
 from modelwarden_server.jobs.store_client import StoreClient
 
 Tell = Callable[..., None]
@@ -60,11 +61,11 @@ class _Listing(msgspec.Struct, rename="camel"):
 
 def run_profile(task: ProfileTask, store: StoreClient, tell: Tell) -> None:
     """Do the Job. Raises StoreAwayError (try later), UnprofilableError or StoreRefusedError (do not)."""
-    artefact = f"/internal/v1/artefacts/profile/{task.content_hash}"
+    artefact = f"{PROFILES}/{task.content_hash}"
     if store.exists(artefact):
         tell("profile exists", dataset=task.dataset, contentHash=task.content_hash)
         return
-    listing = msgspec.convert(store.get(f"/internal/v1/datasets/{task.dataset}/files"), _Listing)
+    listing = msgspec.convert(store.get(f"{DATASETS}/{task.dataset}/files"), _Listing)
     if listing.content_hash != task.content_hash:
         raise UnprofilableError(f"dataset {task.dataset} has another content than this Job was made for")
     with tempfile.TemporaryDirectory(dir=task.workdir, prefix="profile-") as folder:
@@ -106,13 +107,13 @@ def profile_files(
 
 def tell_failure(task: ProfileTask, store: StoreClient, message: str) -> None:
     """Let the store know why there will be no profile, so that the dataset's status can say it."""
-    store.tell_failure(f"/internal/v1/artefacts/profile/{task.content_hash}", {"message": message})
+    store.tell_failure(f"{PROFILES}/{task.content_hash}", {"message": message})
 
 
 def _fetched(task: ProfileTask, listing: _Listing, store: StoreClient, folder: Path) -> Iterator[Path]:
     for number, file in enumerate(listing.files):
         path = folder / f"{number}.parquet"
-        store.fetch(f"/internal/v1/datasets/{task.dataset}/files/{file.name}", path, file.bytes, file.sha256)
+        store.fetch(f"{DATASETS}/{task.dataset}/files/{file.name}", path, file.bytes, file.sha256)
         yield path
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from modelwarden.resources.sources import Source
+from modelwarden_server.innerwire import DATASETS
 from modelwarden_server.jobs.sources import SourceError, Surroundings, check_format, files_of
 from modelwarden_server.jobs.store_client import StoreClient, StoreRefusedError
 
@@ -32,7 +33,7 @@ class LoadTask:
     @property
     def path(self) -> str:
         """The store's doors for this source of this dataset."""
-        return f"/internal/v1/datasets/{self.dataset}/source/{self.source_hash}"
+        return f"{DATASETS}/{self.dataset}/source/{self.source_hash}"
 
 
 def run_load(task: LoadTask, store: StoreClient, tell: Tell) -> None:

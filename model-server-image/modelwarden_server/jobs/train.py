@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from modelwarden.resources.cell import CellIdentity, read_identity
 from modelwarden_server.analysis.artefact import pack
 from modelwarden_server.analysis.columns import Column
+from modelwarden_server.innerwire import TRAININGS
 from modelwarden_server.jobs.store_client import StoreClient
 from modelwarden_server.jobs.trainers import trainer_of
 from modelwarden_server.jobs.training import Tell, Trainer, TrainingInput, UntrainableError
@@ -37,7 +38,7 @@ class TrainTask:
     @property
     def path(self) -> str:
         """The store's doors for this training."""
-        return f"/internal/v1/trainings/{self.kind}/{self.input_hash}"
+        return f"{TRAININGS}/{self.kind}/{self.input_hash}"
 
 
 class _File(msgspec.Struct):

@@ -133,8 +133,6 @@ def _torch(path: str, _pipeline: dict[str, Any]) -> Callable[[Any], Any]:
     import torch
 
     model = _torch_module(path)
-    if not path.endswith(".pt2"):  # an exported program is as it was exported
-        model.eval()
     parts = [str(getattr(part, "original_name", type(part).__name__)) for part in model.modules()]
     looks_up = any(name.startswith("Embedding") for name in parts)
     kind = next((one.dtype for one in model.parameters() if one.is_floating_point()), torch.float32)
@@ -151,14 +149,14 @@ def _torch(path: str, _pipeline: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 def _torch_module(path: str) -> Any:
-    """TorchScript, an exported program (.pt2), or a whole module as torch.save, joblib or cloudpickle wrote
-    it.
+    """To be asked: TorchScript, an exported program (.pt2), or a whole module as torch.save, joblib or
+    cloudpickle wrote it.
     """
     import zipfile
 
     import torch
 
-    if path.endswith(".pt2"):
+    if path.endswith(".pt2"):  # as it was exported: it has no other mode
         return torch.export.load(path).module()
     if not zipfile.is_zipfile(path):
         model = _unpickled(path)
@@ -174,7 +172,7 @@ def _torch_module(path: str) -> Any:
             f"the file holds a {type(model).__name__}, not a module: save the whole model"
             " (torch.jit.script(model).save(file), or torch.save(model, file)), not its state_dict"
         )
-    return model
+    return model.eval()
 
 
 def _spacy(path: str, _pipeline: dict[str, Any]) -> Callable[[Any], Any]:
