@@ -231,10 +231,11 @@ def _error(request: Request, answer: httpx.Response | None, fault: httpx.Transpo
             "" if request.repeatable else "; it may or may not have been taken, look before sending it again"
         )
         return CellError(f"{where}: no answer ({type(fault).__name__}: {fault}){doubt}")
-    return CellError(f"{where}: {answer.status_code}: {_reason(answer)}", answer.status_code)
+    return CellError(f"{where}: {answer.status_code}: {reason_of(answer)}", answer.status_code)
 
 
-def _reason(answer: httpx.Response) -> str:
+def reason_of(answer: httpx.Response) -> str:
+    """Why the cell refused, in its own sentence; without one, what the status means."""
     try:
         body = answer.json()
     except ValueError:

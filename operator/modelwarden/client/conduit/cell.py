@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 
 from modelwarden.client.conduit.errors import ConduitError
+from modelwarden.client.wire import reason_of
 
 SECONDS = 600.0
 
@@ -24,7 +25,7 @@ def upload(url: str, key: str, zipped: Path) -> None:
             except httpx.HTTPError as error:
                 raise ConduitError(f"the files could not be sent: {type(error).__name__}: {error}") from None
         if answer.status_code >= 400:
-            raise ConduitError(f"the cell did not take the files: {_words(answer)}")
+            raise ConduitError(f"the cell did not take the files: {reason_of(answer)}")
 
 
 def predicting(url: str, key: str, sha256: str, failed: Callable[[str], None]) -> str | None:
@@ -60,16 +61,9 @@ def _model_id(http: httpx.Client) -> str:
 def _json(http: httpx.Client, path: str) -> dict[str, Any]:
     answer = http.get(path)
     if answer.status_code >= 400:
-        raise ConduitError(f"the cell answers {answer.status_code} to {path}: {_words(answer)}")
+        raise ConduitError(f"the cell answers {answer.status_code} to {path}: {reason_of(answer)}")
     found: dict[str, Any] = answer.json()
     return found
-
-
-def _words(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return answer.reason_phrase
 
 
 def _client(url: str, key: str) -> httpx.Client:
