@@ -18,8 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from store_process import KEY, free_port
 
-from modelwarden_server.explained import ARROW_STREAM
-from modelwarden_server.innerwire import TASK, TASKS
+from modelwarden_server.innerwire import ARROW_STREAM, TASK, TASKS
 
 
 @dataclass

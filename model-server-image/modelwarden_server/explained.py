@@ -10,7 +10,6 @@ from typing import Final
 
 import pyarrow as pa
 
-ARROW_STREAM: Final = "application/vnd.apache.arrow.stream"
 ID: Final = "id"
 
 # Metadata of a request, all optional: lime or shap, rows to perturb, seconds for the whole request.

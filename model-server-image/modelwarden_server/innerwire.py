@@ -1,4 +1,4 @@
-"""What a store and those who work for its cell, sidecars and Jobs, call their doors and headers.
+"""What a store and those who work for its cell, sidecars and Jobs, call their doors, headers and media types.
 
 Only who holds the cell's key, or a Job's, comes through these. Must not know what passes through.
 """
@@ -25,3 +25,6 @@ TASK: Final = "X-Modelwarden-Task"
 PYTHON: Final = "X-Modelwarden-Python"
 PACKAGES: Final = "X-Modelwarden-Packages"
 """Headers of an environment's archive: who installed it, and how many distributions are in it."""
+ARROW_STREAM: Final = "application/vnd.apache.arrow.stream"
+"""Media type of rows and explanations. It is here and not beside what is in them, because who only passes
+bytes on does without pyarrow."""

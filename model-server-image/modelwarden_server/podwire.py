@@ -13,8 +13,6 @@ from modelwarden.resources.server import CodePlan, CodeReport, Document, Explain
 SOCKET: Final = "model-server.sock"
 """Name of the socket in the pod's run folder."""
 LOAD, STATUS, EXPLAIN, PREDICT = "/load", "/status", "/explain", "/predict"
-ARROW: Final = "application/vnd.apache.arrow.stream"
-"""As in explained.py, which needs pyarrow; who only passes bytes on does without."""
 ROWS, FAILED_ROWS = "x-modelwarden-rows", "x-modelwarden-failed-rows"
 """Headers of explanations: rows in it, and those of them that have none."""
 ASKED: Final = "x-modelwarden-asked"

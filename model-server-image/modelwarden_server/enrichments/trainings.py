@@ -35,13 +35,12 @@ from modelwarden_server.enrichments.installations import (
 )
 from modelwarden_server.enrichments.kind import REFERENCE, GivesRows
 from modelwarden_server.enrichments.row_pieces import Pieces
-from modelwarden_server.innerwire import TRAININGS
+from modelwarden_server.innerwire import ARROW_STREAM, TRAININGS
 from modelwarden_server.store.datasets import Dataset
 from modelwarden_server.store.reference import DatasetError, ReferenceStore
 from modelwarden_server.web import Refusal, check_caller, json_answer
 
 MAX_ARTEFACT_BYTES = 32 << 20
-ARROW_STREAM = "application/vnd.apache.arrow.stream"
 
 
 class _Failure(msgspec.Struct):

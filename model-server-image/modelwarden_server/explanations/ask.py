@@ -14,11 +14,11 @@ from typing import Any, Final
 import httpx
 import pyarrow as pa
 
-from modelwarden_server.explained import ALGORITHM, ARROW_STREAM, SAMPLES, SECONDS
+from modelwarden_server.explained import ALGORITHM, SAMPLES, SECONDS
 from modelwarden_server.explanations.answer import Answer, AnswerError, Names, read_answer
 from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.task_doors import stream_of
-from modelwarden_server.innerwire import EXPLAIN
+from modelwarden_server.innerwire import ARROW_STREAM, EXPLAIN
 from modelwarden_server.refused import retry_after, sentence_of
 from modelwarden_server.web import Refusal
 

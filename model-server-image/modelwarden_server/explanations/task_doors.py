@@ -21,11 +21,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from modelwarden_server.door.bodies import read_body
-from modelwarden_server.explained import ARROW_STREAM, SECONDS
+from modelwarden_server.explained import SECONDS
 from modelwarden_server.explanations.answer import MOST_FAILURE, AnswerError, Names, read_answer
 from modelwarden_server.explanations.pictures import Pictures
 from modelwarden_server.explanations.tasks import LEASE_SECONDS, TaskBoard
-from modelwarden_server.innerwire import TASK, TASKS
+from modelwarden_server.innerwire import ARROW_STREAM, TASK, TASKS
 from modelwarden_server.web import Refusal, check_cell_key, json_answer
 
 _IDLE_SECONDS: Final = 2

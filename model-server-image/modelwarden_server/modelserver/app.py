@@ -23,13 +23,13 @@ from starlette.types import ASGIApp
 from modelwarden.resources.cell import canonical_json
 from modelwarden_server.door.bodies import read_large_body
 from modelwarden_server.httpserver import serve_until_told, until_idle
+from modelwarden_server.innerwire import ARROW_STREAM
 from modelwarden_server.modelserver.engines import Engines, OutOfTimeError
 from modelwarden_server.modelserver.explaining import Explained, RequestError, answer, read_question
 from modelwarden_server.modelserver.loading import Desk, Surroundings
 from modelwarden_server.modelserver.predicting import predict
 from modelwarden_server.modelserver.supervisor import ChildError, ChildTimeoutError, ChildUnavailableError
 from modelwarden_server.podwire import (
-    ARROW,
     ASKED,
     EXPLAIN,
     FAILED_ROWS,
@@ -148,7 +148,7 @@ class ModelServer:
         except ChildError as error:
             raise Refusal(502, str(error)) from None
         headers = {ROWS: str(explained.rows), FAILED_ROWS: str(explained.failed)}
-        return Response(explained.content, headers=headers, media_type=ARROW)
+        return Response(explained.content, headers=headers, media_type=ARROW_STREAM)
 
     async def predict(self, request: Request) -> Response:
         """Run the flow, see predictwire."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from modelwarden_server.innerwire import TASK, TASKS
-from modelwarden_server.podwire import ARROW, EXPLAIN, FAILED_ROWS, ROWS
+from modelwarden_server.innerwire import ARROW_STREAM, TASK, TASKS
+from modelwarden_server.podwire import EXPLAIN, FAILED_ROWS, ROWS
 from modelwarden_server.refused import retry_after, sentence_of
 from modelwarden_server.sidecar.pod import MODEL_SERVER, Pod
 
@@ -132,7 +132,7 @@ class Consumer:
             await self._bring(work, explained)
 
     async def _explained(self, work: Work) -> httpx.Response:
-        headers = {"Content-Type": ARROW}
+        headers = {"Content-Type": ARROW_STREAM}
         try:
             answer = await self.pod.model_server.post(
                 EXPLAIN, content=work.content, headers=headers, timeout=self.pauses.explain
@@ -149,7 +149,7 @@ class Consumer:
 
     async def _bring(self, work: Work, explained: httpx.Response) -> None:
         """Bring a result; a store that is away is asked again, one that wants it no longer is not."""
-        status = await self._put(f"{TASKS}/{work.number}", explained.content, ARROW)
+        status = await self._put(f"{TASKS}/{work.number}", explained.content, ARROW_STREAM)
         if status is not None and status < 300:
             self.pod.counts.tasks += 1
             self.pod.counts.explained_rows += int(explained.headers.get(ROWS, 0))

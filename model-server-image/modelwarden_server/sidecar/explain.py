@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute, Route
 
 from modelwarden_server import innerwire
 from modelwarden_server.door.bodies import read_large_body
-from modelwarden_server.podwire import ARROW, ASKED, EXPLAIN
+from modelwarden_server.podwire import ASKED, EXPLAIN
 from modelwarden_server.refused import retry_after, sentence_of
 from modelwarden_server.sidecar.pod import MODEL_SERVER, Pod
 from modelwarden_server.web import Refusal, check_cell_key
@@ -43,7 +43,7 @@ class ExplainRoom:
             report = self._pod.report_of(plan.explain.code)
             why = "the model server is starting" if report is None else f"the user's code is {report.state}"
             raise Refusal(503, f"nothing can be explained now: {why}", retry_after=5)
-        headers = {"Content-Type": ARROW, ASKED: "1"}
+        headers = {"Content-Type": innerwire.ARROW_STREAM, ASKED: "1"}
         try:
             answer = await self._pod.model_server.post(
                 EXPLAIN, content=bytes(body), headers=headers, timeout=SECONDS
@@ -52,5 +52,5 @@ class ExplainRoom:
             told = type(error).__name__
             raise Refusal(503, f"the model server does not answer ({told})", retry_after=2) from None
         if answer.status_code == 200:
-            return Response(answer.content, media_type=ARROW)
+            return Response(answer.content, media_type=innerwire.ARROW_STREAM)
         raise Refusal(answer.status_code, sentence_of(answer, MODEL_SERVER), retry_after=retry_after(answer))

@@ -9,8 +9,7 @@ from starlette.responses import JSONResponse
 
 from modelwarden.resources.keys import job_key
 from modelwarden.resources.server import ServerPlan
-from modelwarden_server.explained import ARROW_STREAM
-from modelwarden_server.podwire import ARROW
+from modelwarden_server.innerwire import ARROW_STREAM
 
 ROWS = "/api/v3/models/some-id/inferences"
 
@@ -77,7 +76,7 @@ async def test_what_is_asked_for_says_that_somebody_waits(pod: ScriptedPod) -> N
     await explained(pod)
     answer = await pod.http.post("/internal/v1/explain", content=b"rows")
     assert (answer.status_code, answer.content) == (200, b"explained rows")
-    assert answer.headers["content-type"] == ARROW_STREAM == ARROW
+    assert answer.headers["content-type"] == ARROW_STREAM
     (headers,) = pod.model_server.headers
     assert headers["x-modelwarden-asked"] == "1"
     assert "authorization" not in headers
