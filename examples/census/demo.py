@@ -27,7 +27,7 @@ from rich.console import Console
 from examples.census import bundle, data, findings, picture, report, train
 from examples.census.findings import Names
 from examples.census.installation import SYSTEM_NAMESPACE, fresh_namespace, install, remove, remove_left
-from examples.census.kubectl import KubectlError, NotInTimeError, diagnosis, kubectl_of
+from examples.census.kubectl import NotInTimeError, diagnosis, kubectl_of
 from examples.census.next_steps import next_steps
 from examples.census.telling import Counts, Passage, Told, tell
 from examples.census.watched_model import HERE, MODEL, WHY, WatchedModel
@@ -45,7 +45,6 @@ CELL_PORT = 8080
 FAULTS = (
     SetupError,
     data.WheelError,
-    KubectlError,
     NotInTimeError,
     ClientError,
     subprocess.SubprocessError,

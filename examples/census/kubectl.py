@@ -1,4 +1,4 @@
-"""kubectl as the demo needs it: apply, get, wait, and what to print when something went wrong.
+"""What the demo does by kubectl beyond a single call: wait, and what to print when something went wrong.
 
 The demo goes through kubectl and not through a client library because that is what its reader has and will
 type next.
@@ -6,66 +6,34 @@ type next.
 What this module must not do: know the census, or the operator's objects.
 """
 
-import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from modelwarden.client.kubectl import Kubectl, KubectlError, condition_of
 from testbed.cluster import Cluster
 
-
-class KubectlError(RuntimeError):
-    """kubectl failed; the message is what it said."""
+__all__ = [
+    "Kubectl",
+    "KubectlError",
+    "NotInTimeError",
+    "Waiting",
+    "condition",
+    "diagnosis",
+    "kubectl_of",
+    "wait_for",
+]
 
 
 class NotInTimeError(RuntimeError):
     """What was waited for did not come; the message says what was seen last."""
 
 
-@dataclass(frozen=True)
-class Kubectl:
-    """One cluster, through one kubectl."""
-
-    program: Path
-    kubeconfig: Path
-
-    def command(self, *arguments: str) -> list[str]:
-        """The command line for a subprocess of one's own."""
-        return [str(self.program), "--kubeconfig", str(self.kubeconfig), *arguments]
-
-    def run(self, *arguments: str, given: str | None = None, seconds: float = 60) -> str:
-        """kubectl's standard output. Raises KubectlError with its standard error."""
-        command = self.command(*arguments)
-        done = subprocess.run(
-            command, input=given, capture_output=True, text=True, timeout=seconds, check=False
-        )
-        if done.returncode:
-            raise KubectlError(f"kubectl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
-
-    def apply(self, manifest: str | Path, *options: str) -> None:
-        """Server-side apply of a file or of a text."""
-        file, given = (str(manifest), None) if isinstance(manifest, Path) else ("-", manifest)
-        self.run("apply", "--server-side", "-f", file, *options, given=given)
-
-    def get(self, kind: str, name: str, namespace: str | None = None) -> dict[str, Any] | None:
-        """The object, or None if there is none."""
-        where = ("--namespace", namespace) if namespace else ()
-        shown = self.run("get", kind, name, *where, "--ignore-not-found", "--output", "json")
-        return dict(json.loads(shown)) if shown.strip() else None
-
-    def list(self, kind: str, namespace: str) -> list[dict[str, Any]]:
-        """All objects of a kind in a namespace."""
-        shown = self.run("get", kind, "--namespace", namespace, "--output", "json")
-        return list(json.loads(shown)["items"])
-
-
 def kubectl_of(cluster: Cluster) -> Kubectl:
     """The kubectl that belongs to a cluster of the testbed."""
-    return Kubectl(cluster.programs / "kubectl", cluster.kubeconfig)
+    return Kubectl(cluster.programs / "kubectl", ("--kubeconfig", str(cluster.kubeconfig)))
 
 
 @dataclass(frozen=True)
@@ -98,14 +66,13 @@ def condition(found: dict[str, Any] | None, kind: str) -> tuple[bool, str]:
     """Whether a condition of an object is True for its current generation, and what it says."""
     if found is None:
         return False, "not there yet"
-    status = found.get("status") or {}
-    for entry in status.get("conditions", []):
-        if entry["type"] == kind:
-            generation = found["metadata"].get("generation", 0)
-            current = entry.get("observedGeneration", generation) >= generation
-            said = f"{kind}={entry['status']} {entry.get('reason', '')}: {entry.get('message', '')}"
-            return entry["status"] == "True" and current, said
-    return False, f"no condition {kind} yet"
+    entry = condition_of(found.get("status") or {}, kind)
+    if not entry:
+        return False, f"no condition {kind} yet"
+    generation = found["metadata"].get("generation", 0)
+    current = entry.get("observedGeneration", generation) >= generation
+    said = f"{kind}={entry['status']} {entry.get('reason', '')}: {entry.get('message', '')}"
+    return entry["status"] == "True" and current, said
 
 
 def diagnosis(kubectl: Kubectl, namespaces: Sequence[str]) -> str:

@@ -14,10 +14,11 @@ from typing import Any, Self, Unpack
 from modelwarden.client.conduit import cell
 from modelwarden.client.conduit.bundle import Bundle, make_bundle
 from modelwarden.client.conduit.errors import ConduitError
-from modelwarden.client.conduit.kubectl import Kubectl, condition
+from modelwarden.client.conduit.kubectl import Namespace
 from modelwarden.client.conduit.running import LocalFlow, file_bytes
 from modelwarden.client.conduit.settings import Settings, checked, manifest_of
 from modelwarden.client.conduit.stages import Function, Stage, stage_of, stages_of
+from modelwarden.client.kubectl import Kubectl, condition_of
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?")
 _POLL_SECONDS = 2.0
@@ -107,7 +108,8 @@ class Conduit:
                 (folder / "model.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False))
                 (folder / "files.zip").write_bytes(zipped.read_bytes())
                 return str(folder)
-            return self._deployed(Kubectl(namespace, tuple(options)), manifest, zipped, (sha256, timeout))
+            target = Namespace(namespace, Kubectl(options=tuple(options)))
+            return self._deployed(target, manifest, zipped, (sha256, timeout))
 
     def close(self) -> None:
         """End what `load` began."""
@@ -137,20 +139,20 @@ class Conduit:
         return make_bundle(folder, self._base, self._stages, requirements, include)
 
     def _deployed(
-        self, kubectl: Kubectl, manifest: Mapping[str, Any], zipped: Path, wanted: tuple[str, float]
+        self, target: Namespace, manifest: Mapping[str, Any], zipped: Path, wanted: tuple[str, float]
     ) -> str:
         sha256, timeout = wanted
         deadline = time.monotonic() + timeout
-        kubectl.apply(manifest)
+        target.apply(manifest)
         waits = "the model's store"
-        while condition(kubectl.status(self.name), "StoreAvailable").get("status") != "True":
-            _pause(deadline, f"{waits} is not there: {_why(kubectl.status(self.name))}")
-        key = kubectl.key(self.name)
-        with kubectl.forwarded(self.name) as url:
+        while condition_of(target.status(self.name), "StoreAvailable").get("status") != "True":
+            _pause(deadline, f"{waits} is not there: {_why(target.status(self.name))}")
+        key = target.key(self.name)
+        with target.forwarded(self.name) as url:
             cell.upload(url, key, zipped)
             while (left := cell.predicting(url, key, sha256, _raise)) is not None:
-                _pause(deadline, f"{left}; {_why(kubectl.status(self.name))}")
-        while not (address := (kubectl.status(self.name).get("server") or {}).get("predictUrl")):
+                _pause(deadline, f"{left}; {_why(target.status(self.name))}")
+        while not (address := (target.status(self.name).get("server") or {}).get("predictUrl")):
             _pause(deadline, "the operator has not told the address yet")
         return str(address)
 
@@ -171,5 +173,5 @@ def _pause(deadline: float, now: str) -> None:
 
 
 def _why(status: Mapping[str, Any]) -> str:
-    ready = condition(status, "Ready")
+    ready = condition_of(status, "Ready")
     return str(ready.get("message") or ready.get("reason") or "the operator has said nothing yet")

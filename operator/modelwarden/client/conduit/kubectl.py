@@ -1,4 +1,4 @@
-"""kubectl, as far as deploying needs it: apply, get, read the key, a way to the cell.
+"""The namespace that a flow is deployed to, through kubectl: apply, status, read the key, a way to the cell.
 
 What this module must not do: know what is applied.
 """
@@ -14,42 +14,30 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelwarden.client.conduit.errors import ConduitError
+from modelwarden.client.kubectl import Kubectl, KubectlError
 
 KIND = "monitoredmodels.modelwarden.dev"
+SECONDS = 120.0
 _FORWARDED = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
 
 
 @dataclass(frozen=True)
-class Kubectl:
-    """A cluster and a namespace in it. `options` are kubectl's own, for example ("--context", "prod")."""
+class Namespace:
+    """A namespace of the cluster that `kubectl` speaks to. Everything here raises ConduitError with what it
+    says.
+    """
 
-    namespace: str
-    options: tuple[str, ...] = ()
-
-    def run(self, *arguments: str, given: str | None = None) -> str:
-        """Its output. Raises ConduitError with what it says."""
-        if shutil.which("kubectl") is None:
-            raise ConduitError("there is no kubectl: deploy(out=folder) writes what is to be applied instead")
-        command = ["kubectl", *self.options, "--namespace", self.namespace, *arguments]
-        done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=120, check=False)
-        if done.returncode:
-            raise ConduitError(f"kubectl {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout
+    name: str
+    kubectl: Kubectl
 
     def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Server-side apply, so that others may own other fields."""
-        self.run(
-            "apply",
-            "--server-side",
-            "--field-manager=modelwarden-conduit",
-            "-f",
-            "-",
-            given=json.dumps(manifest),
-        )
+        """Server-side apply in deploying's own name."""
+        with self._told():
+            self._own.apply(json.dumps(manifest), "--field-manager=modelwarden-conduit", seconds=SECONDS)
 
     def status(self, name: str) -> dict[str, Any]:
         """The status of a MonitoredModel; empty as long as there is none."""
-        found: dict[str, Any] = json.loads(self.run("get", KIND, name, "--output", "json"))
+        found: dict[str, Any] = json.loads(self._run("get", KIND, name, "--output", "json"))
         current = found.get("metadata", {}).get("generation")
         status: dict[str, Any] = found.get("status") or {}
         return status if status.get("observedGeneration") == current else {}
@@ -57,14 +45,13 @@ class Kubectl:
     def key(self, name: str) -> str:
         """The key of the model's cell."""
         return base64.b64decode(
-            self.run("get", "secret", f"{name}-key", "--output", "jsonpath={.data.key}")
+            self._run("get", "secret", f"{name}-key", "--output", "jsonpath={.data.key}")
         ).decode()
 
     @contextlib.contextmanager
     def forwarded(self, service: str) -> Iterator[str]:
         """The address of a service on this machine, while the block lasts."""
-        command = ["kubectl", *self.options, "--namespace", self.namespace]
-        command += ["port-forward", f"service/{service}", ":8080", "--address", "127.0.0.1"]
+        command = self._own.command("port-forward", f"service/{service}", ":8080", "--address", "127.0.0.1")
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -80,7 +67,19 @@ class Kubectl:
             finally:
                 process.terminate()
 
+    @property
+    def _own(self) -> Kubectl:
+        return Kubectl(self.kubectl.program, (*self.kubectl.options, "--namespace", self.name))
 
-def condition(status: Mapping[str, Any], kind: str) -> dict[str, Any]:
-    """A condition of a status; empty if it has none of that type."""
-    return next((one for one in status.get("conditions", []) if one.get("type") == kind), {})
+    def _run(self, *arguments: str) -> str:
+        with self._told():
+            return self._own.run(*arguments, seconds=SECONDS)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        if shutil.which(self.kubectl.program) is None:
+            raise ConduitError("there is no kubectl: deploy(out=folder) writes what is to be applied instead")
+        try:
+            yield
+        except KubectlError as error:
+            raise ConduitError(str(error)) from None
