@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from modelwarden.client.telling import left_aligned
+from modelwarden.client.windows import WINDOW, add_window, given
 
 ANOMALIES = """\
 Says how many of a window's rows lie beyond the reference's 99th percentile of anomaly scores, how many were
@@ -27,9 +28,7 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
     anomalies = added.add_parser(
         "anomalies", help="how many rows are unlike the reference, and which", description=ANOMALIES, **cell
     )
-    anomalies.add_argument("--start", metavar="TIME", help="with a zone; default: the newest window")
-    anomalies.add_argument("--end", metavar="TIME", help="not included")
-    anomalies.add_argument("--batch", metavar="ID", help="of this batch")
+    add_window(anomalies)
     anomalies.add_argument("--limit", type=int, default=10, metavar="N", help="rows to name (default: 10)")
     anomalies.add_argument("--json", action="store_true", help="all that is known")
     anomalies.set_defaults(run=anomalies_of)
@@ -39,9 +38,8 @@ def anomalies_of(parsed: argparse.Namespace) -> int:
     """Ask and print."""
     from modelwarden.client.commands import cell_of
 
-    params = {"start": parsed.start, "end": parsed.end, "batch_id": parsed.batch, "limit": str(parsed.limit)}
     with cell_of(parsed) as cell:
-        found = cell.ask("/anomalies", **{k: v for k, v in params.items() if v is not None})
+        found = cell.ask("/anomalies", **given(parsed, (*WINDOW, "limit")))
     print(json.dumps(found, indent=2) if parsed.json else "\n".join(anomaly_lines(found)))
     return EXIT_OK
 

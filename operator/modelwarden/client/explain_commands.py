@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from modelwarden.client.telling import left_aligned
+from modelwarden.client.windows import WINDOW, add_window, given
 
 WHY = """\
 Says how much each input moved a prediction away from what the model says on average: of a stored inference,
@@ -35,15 +36,19 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
     why.add_argument("id", nargs="?", metavar="ID", help="partner_inference_id of a stored inference")
     why.add_argument("--what-if", nargs="+", metavar="NAME=VALUE", help="inputs, values as JSON or text")
     why.add_argument("--algorithm", choices=("shap", "lime"), help="default: the Enrichment's")
-    why.add_argument("--samples", type=int, metavar="N", help="rows to perturb, another number than usual")
+    why.add_argument(
+        "--samples",
+        dest="n_samples",
+        type=int,
+        metavar="N",
+        help="rows to perturb, another number than usual",
+    )
     why.add_argument("--json", action="store_true", help="all that is known")
     why.set_defaults(run=why_of)
     importance = added.add_parser(
         "importance", help="what matters to the model", description=IMPORTANCE, **cell
     )
-    importance.add_argument("--start", metavar="TIME", help="with a zone; default: the newest window")
-    importance.add_argument("--end", metavar="TIME", help="not included")
-    importance.add_argument("--batch", metavar="ID", help="of this batch")
+    add_window(importance)
     importance.add_argument("--json", action="store_true", help="all that is known")
     importance.set_defaults(run=importance_of)
 
@@ -55,8 +60,7 @@ def why_of(parsed: argparse.Namespace) -> int:
 
     if (parsed.id is None) == (parsed.what_if is None):
         raise ClientError("name an inference, or a row with --what-if: one of the two")
-    given = {"algorithm": parsed.algorithm, "n_samples": parsed.samples}
-    params = {key: str(value) for key, value in given.items() if value is not None}
+    params = given(parsed, ("algorithm", "n_samples"))
     with cell_of(parsed) as cell:
         if parsed.what_if is not None:
             found = cell.what_if(inputs_of(parsed.what_if), **params)
@@ -70,20 +74,18 @@ def importance_of(parsed: argparse.Namespace) -> int:
     """Ask and print."""
     from modelwarden.client.commands import cell_of
 
-    params = {"start": parsed.start, "end": parsed.end, "batch_id": parsed.batch}
     with cell_of(parsed) as cell:
-        asked = {key: value for key, value in params.items() if value is not None}
-        found = cell.ask("/explanations/importance", **asked)
+        found = cell.ask("/explanations/importance", **given(parsed, WINDOW))
     print(json.dumps(found, indent=2) if parsed.json else "\n".join(importance_lines(found)))
     return EXIT_OK
 
 
-def inputs_of(given: list[str]) -> dict[str, Any]:
+def inputs_of(entries: list[str]) -> dict[str, Any]:
     """Inputs from NAME=VALUE: what is no JSON is a text. Raises ClientError."""
     from modelwarden.client.errors import ClientError
 
     found: dict[str, Any] = {}
-    for entry in given:
+    for entry in entries:
         name, equals, text = entry.partition("=")
         if not equals or not name:
             raise ClientError(f"--what-if takes NAME=VALUE, not {entry[:100]!r}")

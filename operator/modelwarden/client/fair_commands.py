@@ -5,9 +5,11 @@ What this module must not do: import httpx, pyarrow or pandas before a command r
 
 import argparse
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from modelwarden.client.fair_telling import ALL, SHOWN, fairness_lines, mitigation_lines
+from modelwarden.client.windows import WINDOW, add_window, given
 
 EXIT_OK, EXIT_UNFAIR = 0, 2
 
@@ -40,10 +42,13 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
     found.add_argument(
         "attribute", nargs="?", metavar="ATTRIBUTE", help="default: the only one with monitorForBias"
     )
-    found.add_argument("--base", metavar="GROUP", help="compare with this group (default: the largest)")
-    found.add_argument("--start", metavar="TIME", help="default: the newest window")
-    found.add_argument("--end", metavar="TIME")
-    found.add_argument("--batch", metavar="ID", help="the rows of a batch (batch models)")
+    found.add_argument(
+        "--base",
+        dest="base_group",
+        metavar="GROUP",
+        help="compare with this group (default: the largest)",
+    )
+    add_window(found)
     found.add_argument("--threshold", metavar="NUMBER", help="default: the model's own")
     found.add_argument("--filter", metavar="JSON", help="only some rows, as in a query")
     found.add_argument("--all", action="store_true", help="all seven rates")
@@ -66,10 +71,7 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
 
 def fairness(parsed: argparse.Namespace) -> int:
     """The groups of an attribute."""
-    names = {"base_group": "base", "batch_id": "batch"}
-    asked = ("attribute", "base_group", "start", "end", "batch_id", "threshold", "filter")
-    given = {name: getattr(parsed, names.get(name, name)) for name in asked}
-    answer = _asked(parsed, "/fairness", given)
+    answer = _asked(parsed, "/fairness", ("attribute", "base_group", *WINDOW, "threshold", "filter"))
     if parsed.json:
         print(json.dumps(answer, indent=2))
     else:
@@ -80,14 +82,13 @@ def fairness(parsed: argparse.Namespace) -> int:
 
 def mitigation(parsed: argparse.Namespace) -> int:
     """Thresholds per group, and what they would change."""
-    given = {"attribute": parsed.attribute, "constraint": parsed.constraint}
-    answer = _asked(parsed, "/enrichments/bias_mitigation/thresholds", given)
+    answer = _asked(parsed, "/enrichments/bias_mitigation/thresholds", ("attribute", "constraint"))
     print(json.dumps(answer, indent=2) if parsed.json else "\n".join(mitigation_lines(answer)))
     return EXIT_OK
 
 
-def _asked(parsed: argparse.Namespace, path: str, given: dict[str, Any]) -> dict[str, Any]:
+def _asked(parsed: argparse.Namespace, path: str, names: Sequence[str]) -> dict[str, Any]:
     from modelwarden.client.commands import cell_of
 
     with cell_of(parsed) as cell:
-        return cell.ask(path, **{name: value for name, value in given.items() if value is not None})
+        return cell.ask(path, **given(parsed, names))

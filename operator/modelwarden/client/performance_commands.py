@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 from modelwarden.client.performance_telling import performance_lines
+from modelwarden.client.windows import WINDOW, add_window, given
 
 EXIT_OK, EXIT_WORSE = 0, 2
 
@@ -22,7 +23,7 @@ means that labels may still come.
   modelwarden performance --filter '[{"property": "state", "comparator": "eq", "value": "CA"}]'
   modelwarden performance --check        # exit with 2 if the verdict of the status is that it got worse
 """
-_ASKED = ("start", "end", "batch_id", "rollup", "threshold", "class", "attribute", "segment", "filter", "k")
+_ASKED = (*WINDOW, "rollup", "threshold", "class", "attribute", "segment", "filter", "k")
 
 
 def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: dict[str, Any]) -> None:
@@ -33,9 +34,7 @@ def add_to(added: "argparse._SubParsersAction[argparse.ArgumentParser]", cell: d
         description=PERFORMANCE,
         **cell,
     )
-    found.add_argument("--start", metavar="TIME", help="default: the newest window")
-    found.add_argument("--end", metavar="TIME")
-    found.add_argument("--batch", dest="batch_id", metavar="ID", help="the rows of a batch (batch models)")
+    add_window(found)
     found.add_argument(
         "--rollup", choices=("hour", "day", "month", "year", "batch_id"), help="a line a period"
     )
@@ -54,11 +53,8 @@ def performance(parsed: argparse.Namespace) -> int:
     """Metrics of windows, groups and segments."""
     from modelwarden.client.commands import cell_of
 
-    given = {name: getattr(parsed, name) for name in _ASKED}
     with cell_of(parsed) as cell:
-        answer = cell.ask(
-            "/performance", **{name: value for name, value in given.items() if value is not None}
-        )
+        answer = cell.ask("/performance", **given(parsed, _ASKED))
         verdict = cell.status().get("performance") if parsed.check else None
     print(json.dumps(answer, indent=2) if parsed.json else "\n".join(performance_lines(answer)))
     if verdict is None:
