@@ -84,13 +84,20 @@ def _offer_controllers(group: Path) -> None:
                 passed_on.write_text(f"+{controller}")
 
 
+def folders_below(group: Path) -> list[Path]:
+    """All folders below, each after the one it is in; one that goes meanwhile is left out: kubelet makes and
+    removes groups with every pod.
+    """
+    return [Path(folder) for folder, _, _ in os.walk(group)][1:]
+
+
 def members(name: str) -> set[int]:
     """Numbers of all processes in the group or below, over all hierarchies."""
     found: set[int] = set()
     for group in cgroups(name):
-        for file in (group / "cgroup.procs", *group.rglob("cgroup.procs")):
-            with contextlib.suppress(FileNotFoundError, OSError):
-                found.update(int(line) for line in file.read_text().split())
+        for folder in (group, *folders_below(group)):
+            with contextlib.suppress(OSError):
+                found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
     return found - {0}
 
 
@@ -123,10 +130,7 @@ def remove_cgroups(name: str) -> None:
     for group in cgroups(name):
         if not group.is_dir():
             continue
-        folders = sorted(
-            (p for p in group.rglob("*") if p.is_dir()), key=lambda p: len(p.parts), reverse=True
-        )
-        for folder in (*folders, group):
+        for folder in (*reversed(folders_below(group)), group):
             _remove_cgroup(folder)
         with contextlib.suppress(OSError):  # another cluster's group is still in there
             group.parent.rmdir()

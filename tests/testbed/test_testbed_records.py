@@ -3,10 +3,12 @@
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,7 @@ from testbed.errors import SetupError
 from testbed.image_store import keep_store, take_store
 from testbed.packages import install, missing_packages
 from testbed.port_forward import local_port
-from testbed.processes import Process
+from testbed.processes import Process, folders_below
 from testbed.progress import SilentReporter
 from testbed.record import Record, all_records, checked_name, read_record
 
@@ -74,13 +76,31 @@ def test_a_later_process_of_the_same_number_is_not_killed() -> None:
         mine = Process.of(other.pid)
         assert mine is not None
         mine.kill()
-        assert other.wait(10) == -9
+        assert other.wait(60) == -9
 
 
 def test_a_process_that_ended_is_not_alive() -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         process = Process.of(ended.pid)
     assert process is None or not process.alive()
+
+
+def test_a_group_that_goes_while_it_is_looked_at_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pod/container", "going/container"):
+        (tmp_path / name).mkdir(parents=True)
+    look = os.scandir
+
+    def looked(folder: Any) -> Any:
+        if isinstance(folder, str | Path) and Path(folder).name == "going":
+            shutil.rmtree(folder)
+        return look(folder)
+
+    monkeypatch.setattr(os, "scandir", looked)
+    found = folders_below(tmp_path)
+    assert {"pod", "pod/container"} <= {str(each.relative_to(tmp_path)) for each in found}
+    assert tmp_path / "going" / "container" not in found
 
 
 def test_what_is_built_once_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -117,7 +137,7 @@ def test_a_lock_lets_one_process_in_at_a_time(tmp_path: Path) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(240)
     assert counter.read_text() == "60"
 
 
