@@ -5,12 +5,13 @@ A thin layer over the testbed's client, so that a test reads as what a user does
 
 import base64
 import json
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 import yaml
-from operator_process import ROOT, eventually
+from operator_process import PATIENCE, ROOT, eventually
 
 from modelwarden.reconcile.ports import KINDS
 from testbed.api_client import ApiClient, ApiError
@@ -18,14 +19,14 @@ from testbed.api_client import ApiClient, ApiError
 Manifest = dict[str, Any]
 _FOREIGN = "somebody-else"
 # Seconds. The garbage collector looks for new kinds every 30 s only: until then it leaves children alone.
-COLLECTED = 90.0
+COLLECTED = 240.0
 
 
 class ClusterClient:
     """An API server as a test sees it."""
 
     def __init__(self, client: ApiClient) -> None:
-        self.client = client
+        self.client = replace(client, timeout_seconds=PATIENCE)
 
     def path(self, kind: str, namespace: str, name: str = "", subresource: str = "") -> str:
         """Where objects of this kind are."""

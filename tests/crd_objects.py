@@ -89,7 +89,7 @@ def install_definitions(client: ApiClient) -> None:
     paths = [f"{DEFINITIONS}/{body['metadata']['name']}" for body in definitions()]
     wait_until(
         lambda: all(_served(client, path) for path in paths),
-        60,
+        180,
         lambda: json.dumps([client.get(path)["status"] for path in paths]),
     )
 

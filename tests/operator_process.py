@@ -20,6 +20,11 @@ from typing import TypeVar
 ROOT = Path(__file__).parents[1]
 Found = TypeVar("Found")
 
+# Seconds. It ends with what is waited for, so that only a failing test takes that long.
+PATIENCE = 120.0
+# What the chart gives it between SIGTERM and SIGKILL (terminationGracePeriodSeconds).
+GRACE = 30.0
+
 # What asyncio, Python and our own loop's edge say when something was overlooked.
 _NEVER = re.compile(
     r"never retrieved|was never awaited|a reconcile failed in a way|Traceback|blocked the loop|Unclosed"
@@ -31,6 +36,11 @@ QUICK = {
     "MODELWARDEN_DATA_FACTS_INTERVAL": "0",
     "MODELWARDEN_BACKOFF_FIRST": "0.2",
     "MODELWARDEN_BACKOFF_MOST": "2",
+    # A machine that stands still for some seconds is no news here: not a lost lease, not a silent store.
+    "MODELWARDEN_LEASE_DURATION": "60",
+    "MODELWARDEN_CELL_TIMEOUT": "30",
+    # Nobody is there, and says so at once; who has stores names them.
+    "MODELWARDEN_CELL_URL_TEMPLATE": "http://127.0.0.1:9/{namespace}/{name}",
     # One that is killed and started again goes on at once; who tests two gives them two.
     "MODELWARDEN_IDENTITY": "the-operator",
     "MODELWARDEN_PROBE_HOST": "127.0.0.1",
@@ -42,7 +52,7 @@ QUICK = {
 
 
 def eventually(
-    look: Callable[[], Found], seconds: float = 30.0, why: Callable[[], object] | None = None
+    look: Callable[[], Found], seconds: float = PATIENCE, why: Callable[[], object] | None = None
 ) -> Found:
     """The first truthy value of `look`; AssertionError with what `why` says when there is none in time.
 
@@ -72,6 +82,8 @@ class OperatorProcess:
     log: Path
     settings: dict[str, str]
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    # Where in the log the newest start begins.
+    begins: int = 0
 
     def start(self) -> "OperatorProcess":
         """Start (again); returns at once."""
@@ -82,6 +94,7 @@ class OperatorProcess:
             "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'tests' / 'loop_watch'}",
         }
         with self.log.open("ab") as log:
+            self.begins = log.tell()
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "modelwarden", "run"],
                 env=environment | QUICK | self.settings,
@@ -95,7 +108,7 @@ class OperatorProcess:
         """As a node that loses power would."""
         assert self.process
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
     def stop(self) -> int:
         """As the kubelet would; the exit code."""
@@ -103,19 +116,19 @@ class OperatorProcess:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(20)
+            return self.process.wait(GRACE)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise AssertionError("the operator did not end within 20 s of SIGTERM") from None
+            raise AssertionError(f"the operator did not end within {GRACE} s of SIGTERM") from None
 
     @property
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
-    def lines(self) -> list[dict[str, object]]:
-        """The JSON lines of the log."""
+    def lines(self, since: int = 0) -> list[dict[str, object]]:
+        """The JSON lines of the log, from this byte on."""
         found = []
-        for line in self.log.read_text().splitlines():
+        for line in self.log.read_bytes()[since:].decode().splitlines():
             try:
                 found.append(json.loads(line))
             except ValueError:
@@ -128,8 +141,9 @@ class OperatorProcess:
 
     def probe(self, path: str) -> tuple[int, str]:
         """Status and body of a probe."""
+        url = f"http://127.0.0.1:{self.port()}{path}"
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port()}{path}", timeout=5) as response:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -138,14 +152,15 @@ class OperatorProcess:
         """The port of the probes, from the newest start."""
 
         def look() -> int:
-            ports = re.findall(r"probes and metrics on port (\d+)", self.log.read_text())
+            newest = self.log.read_bytes()[self.begins :].decode()
+            ports = re.findall(r"probes and metrics on port (\d+)", newest)
             return int(ports[-1]) if ports else 0
 
-        return eventually(look, 30, lambda: self.log.read_text()[-2000:])
+        return eventually(look, why=lambda: self.log.read_text()[-2000:])
 
     def wait_ready(self) -> "OperatorProcess":
         """Until /readyz says so."""
-        eventually(self._ready, 30, lambda: self.log.read_text()[-3000:])
+        eventually(self._ready, why=lambda: self.log.read_text()[-3000:])
         return self
 
     def _ready(self) -> bool:

@@ -20,6 +20,7 @@ from aiohttp import (
     TCPConnector,
     web,
 )
+from operator_process import PATIENCE
 
 from testbed.api_client import write_kubeconfig
 from testbed.apiserver import ApiServer
@@ -78,12 +79,13 @@ class RecordingProxy:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(PATIENCE)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
 
     def _serve(self) -> None:
         # Cancels, at the end, what still passes on a watch.

@@ -46,6 +46,8 @@ class StubCell:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # Connections wait here while a busy machine does something else; the base class keeps 5.
+    request_queue_size = 128
 
     def handle_error(self, request: object, client_address: object) -> None:
         """An operator that is killed hangs up in the middle of a request."""
@@ -107,4 +109,4 @@ class StubCells:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(5)
+        self._thread.join()

@@ -2,12 +2,16 @@
 
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from crd_objects import Objects, install_definitions
 
 from testbed.api_client import ApiClient
 from testbed.apiserver import ApiServer
+
+# Seconds. The largest models take the API server some, a busy machine's API server many.
+PATIENCE = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +24,7 @@ def api_server() -> Iterator[ApiServer]:
 @pytest.fixture(scope="session")
 def definitions_installed(api_server: ApiServer) -> ApiClient:
     """A client of an API server that serves our kinds."""
-    client = api_server.client
+    client = replace(api_server.client, timeout_seconds=PATIENCE)
     install_definitions(client)
     return client
 

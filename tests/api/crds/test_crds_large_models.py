@@ -11,13 +11,12 @@ from model_stories import attribute, prediction, truth
 from modelwarden.resources import monitoredmodel
 from modelwarden.resources.attributes import MAX_ATTRIBUTES
 from modelwarden.resources.cell import canonical_json, identity_of
-from testbed.api_client import ApiClient, ApiError
+from testbed.api_client import ApiError
 
 pytestmark = pytest.mark.api
 
 # What etcd takes in one request; the API server adds metadata and who set which field.
 ETCD_REQUEST = 1_572_864
-PATIENCE = 120.0
 
 
 def wide(name_length: int, **fields: Any) -> Spec:
@@ -46,12 +45,6 @@ SHAPES = {
 LAST = MAX_ATTRIBUTES - 3
 
 
-def patient(objects: Objects) -> Objects:
-    client = objects.client
-    slow = ApiClient(client.url, client.ca, client.certificate, client.key, PATIENCE)
-    return Objects(slow, objects.namespace)
-
-
 def copy_of(spec: Spec) -> Spec:
     copied: Spec = json.loads(json.dumps(spec))
     return copied
@@ -61,28 +54,28 @@ def copy_of(spec: Spec) -> Spec:
 def test_the_largest_models_are_applied_edited_where_that_is_allowed_and_frozen(
     objects: Objects, shape: str
 ) -> None:
-    cluster, spec = patient(objects), SHAPES[shape]
-    live = cluster.apply("MonitoredModel", spec)
+    spec = SHAPES[shape]
+    live = objects.apply("MonitoredModel", spec)
     assert live["spec"]["attributes"] == spec["attributes"]
     edited = copy_of(spec)
     for one in edited["attributes"][LAST - 100 :]:
         one["label"] = "L"
     if "categories" in edited["attributes"][LAST]:
         edited["attributes"][LAST]["categories"][0]["label"] = "zero"
-    again = cluster.apply("MonitoredModel", edited)
+    again = objects.apply("MonitoredModel", edited)
     assert again["metadata"]["generation"] == 2
     assert again["spec"]["attributes"][LAST]["label"] == "L"
-    again = cluster.write_status(again, {"modelId": "id"})
+    again = objects.write_status(again, {"modelId": "id"})
     renamed, changed = copy_of(again["spec"]), copy_of(again["spec"])
     renamed["attributes"][LAST]["name"] = "renamed"
     with pytest.raises(ApiError, match="attributes cannot be added, removed, renamed or reordered"):
-        cluster.try_update(again, renamed)
+        objects.try_update(again, renamed)
     if "bins" in changed["attributes"][LAST]:
         changed["attributes"][LAST]["bins"][-1]["continuousEnd"] = 99
     else:
         changed["attributes"][LAST]["categories"][-1]["value"] = "99"
     with pytest.raises(ApiError, match=r"(bins|the values of categories) of an attribute cannot be changed"):
-        cluster.try_update(again, changed)
+        objects.try_update(again, changed)
 
 
 def small(**fields: Any) -> Spec:
@@ -113,11 +106,11 @@ def test_what_is_too_large_for_etcd_is_an_error_and_not_a_loss(objects: Objects)
     spec = wide(255, **values(100))
     assert len(json.dumps(spec)) > ETCD_REQUEST
     with pytest.raises(ApiError, match="too large"):
-        patient(objects).create("MonitoredModel", spec)
+        objects.create("MonitoredModel", spec)
 
 
 def test_the_identity_of_a_wide_model_fits_a_config_map(objects: Objects) -> None:
-    live = patient(objects).create("MonitoredModel", wide(255))
+    live = objects.create("MonitoredModel", wide(255))
     identity = canonical_json(identity_of(monitoredmodel.parse(live))).decode()
     body = {
         "apiVersion": "v1",

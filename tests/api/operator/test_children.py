@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from cluster_client import ClusterClient, explained
+from cluster_client import COLLECTED, ClusterClient, explained
 from model_factory import monitored_model
 from operator_process import OperatorProcess, eventually
 
@@ -57,7 +57,7 @@ def test_a_child_that_is_deleted_by_hand_comes_back(
     if kind == "PersistentVolumeClaim":
         # The claim is in use by a pod, so the API server only marks it; it goes when the pod goes.
         cluster.delete("Deployment", model, "census")
-    eventually(back)
+    eventually(back, COLLECTED)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_an_object_that_is_not_ours_is_never_seized(
         # Whatever the store would mount or run behind is in doubt, so it is not started.
         assert kind == "Deployment" or cluster.get("Deployment", namespace, "census") is None
     cluster.delete(kind, namespace, name)
-    eventually(lambda: cluster.get("Deployment", namespace, "census"))
+    eventually(lambda: cluster.get("Deployment", namespace, "census"), COLLECTED)
     eventually(lambda: cluster.condition(MODEL, namespace, "census", "Stalled")["status"] == "False")
 
 
@@ -182,6 +182,9 @@ def test_editing_a_threshold_changes_the_settings_and_restarts_nothing(
     cluster.patch(MODEL, model, "census", {"spec": {"monitoring": {"driftThreshold": 0.5}}})
     changed = eventually(lambda: _other_settings(cluster, model, settings))
     assert '"driftThreshold":0.5' in changed
+    # Whatever the edit leads to has been applied when the status tells of it.
+    generation = cluster.get(MODEL, model, "census")["metadata"]["generation"]
+    eventually(lambda: cluster.get(MODEL, model, "census")["status"]["observedGeneration"] == generation)
     assert cluster.get("Deployment", model, "census")["metadata"]["generation"] == before
 
 
@@ -192,11 +195,11 @@ def test_a_pod_is_annotated_with_the_hash_of_new_settings_so_that_its_kubelet_lo
     cluster.patch(MODEL, model, "census", {"spec": {"monitoring": {"driftThreshold": 0.5}}})
 
     def told() -> bool:
-        (pod,) = cluster.all_of("Pod", model, "app.kubernetes.io/component=store")
+        pods = cluster.all_of("Pod", model, "app.kubernetes.io/component=store")
         written = cluster.get("ConfigMap", model, "census-settings")["data"]["settings.json"]
         assert '"driftThreshold":0.5' in written
-        annotations = pod["metadata"]["annotations"]
-        return bool(annotations["modelwarden.dev/settings-hash"] == short_hash(written.encode()))
+        told = [pod["metadata"]["annotations"]["modelwarden.dev/settings-hash"] for pod in pods]
+        return told == [short_hash(written.encode())]
 
     eventually(told)
 

@@ -70,7 +70,7 @@ def test_a_namespace_with_models_can_be_deleted(cluster: ClusterClient) -> None:
     cluster.create(monitored_model(name))
     eventually(lambda: cluster.get("Deployment", name, "census"))
     cluster.client.request("DELETE", f"/api/v1/namespaces/{name}")
-    eventually(lambda: _gone(cluster, f"/api/v1/namespaces/{name}"), 60)
+    eventually(lambda: _gone(cluster, f"/api/v1/namespaces/{name}"), COLLECTED)
 
 
 def _gone(cluster: ClusterClient, path: str) -> bool:

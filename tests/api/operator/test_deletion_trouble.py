@@ -89,7 +89,7 @@ def test_a_clean_up_that_fails_at_first_is_tried_until_it_succeeds(
         cluster.create(monitored_model(namespace, storage=storage))
         eventually(lambda: cluster.get("Deployment", namespace, "census"))
         cluster.delete(MODEL, namespace, "census")
-        eventually(lambda: cluster.get(MODEL, namespace, "census") is None, 30)
+        eventually(lambda: cluster.get(MODEL, namespace, "census") is None)
     assert len(failures) == 4
     assert cluster.get(CLAIM, namespace, "census-data") is None
 

@@ -48,15 +48,15 @@ def test_what_an_enrichment_says_is_in_the_model_s_settings_while_it_is_there(
     eventually(lambda: _told(cluster, namespace)["hotspots"]["enabled"] is False)
     generation = eventually(lambda: cluster.get("Deployment", namespace, "census"))["metadata"]["generation"]
     cluster.create(enrichment(namespace, hotspots={"metric": "recall", "threshold": 0.8}))
-    eventually(lambda: _told(cluster, namespace)["hotspots"]["enabled"] is True, 5)
+    eventually(lambda: _told(cluster, namespace)["hotspots"]["enabled"] is True)
     told = _told(cluster, namespace)["hotspots"]
     assert (told["metric"], told["threshold"]) == ("recall", 0.8)
     cluster.create(enrichment(namespace, "quiet", type="AnomalyDetection", enabled=False))
-    eventually(lambda: _told(cluster, namespace)["anomalyDetection"]["enabled"] is False, 5)
+    eventually(lambda: _told(cluster, namespace)["anomalyDetection"]["enabled"] is False)
     cluster.delete(ENRICHMENT, namespace, "spots")
     cluster.delete(ENRICHMENT, namespace, "quiet")
-    eventually(lambda: _told(cluster, namespace)["hotspots"]["enabled"] is False, 5)
-    eventually(lambda: _told(cluster, namespace)["anomalyDetection"]["enabled"] is True, 5)
+    eventually(lambda: _told(cluster, namespace)["hotspots"]["enabled"] is False)
+    eventually(lambda: _told(cluster, namespace)["anomalyDetection"]["enabled"] is True)
     assert cluster.get("Deployment", namespace, "census")["metadata"]["generation"] == generation
 
 
@@ -67,12 +67,12 @@ def test_the_older_of_two_counts_and_the_younger_takes_its_place_when_it_goes(
     eventually(lambda: _told(cluster, namespace)["hotspots"].get("threshold") == 0.1)
     # The API server's clock has seconds: of one second the name decides.
     cluster.create(enrichment(namespace, "second", hotspots={"threshold": 0.2}))
-    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "DuplicateEnrichment", "second"), 5)
+    stalled = eventually(lambda: _reason(cluster, namespace, "Stalled", "DuplicateEnrichment", "second"))
     assert "first" in stalled["message"]
     assert _told(cluster, namespace)["hotspots"]["threshold"] == 0.1
     cluster.delete(ENRICHMENT, namespace, "first")
-    eventually(lambda: _told(cluster, namespace)["hotspots"]["threshold"] == 0.2, 5)
-    eventually(lambda: cluster.condition(ENRICHMENT, namespace, "second", "Stalled")["status"] == "False", 5)
+    eventually(lambda: _told(cluster, namespace)["hotspots"]["threshold"] == 0.2)
+    eventually(lambda: cluster.condition(ENRICHMENT, namespace, "second", "Stalled")["status"] == "False")
 
 
 def test_an_enrichment_waits_for_its_model_and_wakes_when_it_comes(
@@ -81,11 +81,11 @@ def test_an_enrichment_waits_for_its_model_and_wakes_when_it_comes(
     cluster.create(enrichment(namespace))
     eventually(lambda: _reason(cluster, namespace, "Stalled", "ModelMissing"))
     cluster.create(monitored_model(namespace))
-    eventually(lambda: _reason(cluster, namespace, "Ready", "StoreNotReady"), 5)
+    eventually(lambda: _reason(cluster, namespace, "Ready", "StoreNotReady"))
     missing = ["a closed reference dataset", "labels"]
     waits = {"state": "Pending", "due": False, "reason": "Waiting", "missing": missing}
     answer(namespace, enrichments=[DUE | waits])
-    pending = eventually(lambda: _reason(cluster, namespace, "Ready", "Waiting"), 5)
+    pending = eventually(lambda: _reason(cluster, namespace, "Ready", "Waiting"))
     assert pending["message"] == "waits for a closed reference dataset, labels"
     status = cluster.get(ENRICHMENT, namespace, "spots")["status"]
     assert (status["state"], status["message"]) == ("Pending", pending["message"])

@@ -21,7 +21,8 @@ from stub_cells import StubCell, StubCells
 
 from testbed.apiserver import ApiServer
 
-pytestmark = pytest.mark.api
+# Each kill costs the start of a process, and the undisturbed life counts with the first test.
+pytestmark = [pytest.mark.api, pytest.mark.timeout(1800)]
 
 KINDS = (
     "MonitoredModel", "ReferenceDataset", "Enrichment", "ServiceAccount", "Secret", "ConfigMap",
@@ -99,10 +100,15 @@ class Life:
                 ("ReferenceDataset", "train", "Ready"),
                 ("Enrichment", "spots", "Ready"),
             )
+            # Nothing is compared before the controllers of the cluster have caught up as well.
+            settled = [(kind, name, "Reconciling") for kind, name, _ in wanted]
             found = [self._cluster.condition(kind, self.namespace, *rest) for kind, *rest in wanted]
-            return all(condition.get("status") == "True" for condition in found)
+            quiet = [self._cluster.condition(kind, self.namespace, *rest) for kind, *rest in settled]
+            return all(condition.get("status") == "True" for condition in found) and all(
+                condition.get("status") == "False" for condition in quiet
+            )
 
-        eventually(done, 300, lambda: process.log.read_text()[-3000:])
+        eventually(done, 800, lambda: process.log.read_text()[-3000:])
 
     def _answer(self) -> None:
         """A store comes up as soon as there is a Deployment; it has a profile, and then what is trained, as

@@ -2,12 +2,13 @@
 
 import time
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from chart_install import kubectl
 from cluster_client import ClusterClient, explained
 from model_factory import monitored_model
-from operator_process import OperatorProcess, eventually
+from operator_process import PATIENCE, OperatorProcess, eventually
 
 from testbed.apiserver import ApiServer
 
@@ -23,13 +24,15 @@ TYPES = {
 def test_the_first_status_comes_within_two_seconds_and_is_not_ready(
     cluster: ClusterClient, namespace: str
 ) -> None:
-    quickest = 60.0
-    for name in ("one", "two", "census"):  # a busy machine may be late once
-        started = time.monotonic()
+    taken: list[float] = []
+    until = time.monotonic() + PATIENCE
+    # A busy machine may be late for a while.
+    while not taken or (taken[-1] >= 2 and time.monotonic() < until):
+        name, started = f"census-{len(taken)}", time.monotonic()
         cluster.create(monitored_model(namespace, name))
         live = eventually(lambda name=name: _with_status(cluster, namespace, name))
-        quickest = min(quickest, time.monotonic() - started)
-    assert quickest < 2
+        taken.append(time.monotonic() - started)
+    assert taken[-1] < 2, taken
     conditions = {condition["type"]: condition for condition in live["status"]["conditions"]}
     assert conditions.keys() == TYPES
     assert {condition["observedGeneration"] for condition in conditions.values()} == {1}
@@ -114,9 +117,16 @@ def test_the_events_of_a_normal_life_are_few_and_about_what_happened(
     cluster.create(monitored_model(namespace))
     answer(namespace)
     eventually(lambda: _true(cluster, namespace, "Ready"))
-    events = eventually(lambda: cluster.events(MODEL, namespace, "census"))
+
+    def told() -> list[dict[str, Any]]:
+        """They are written one by one, after the status."""
+        found = cluster.events(MODEL, namespace, "census")
+        assert "AvailableNoData" in {event["reason"] for event in found}
+        return found
+
+    eventually(lambda: _false(cluster, namespace, "Reconciling"))
+    events = eventually(told)
     assert len(events) <= 10
-    assert {event["reason"] for event in events} >= {"AvailableNoData"}
     assert {event["type"] for event in events} <= {"Normal", "Warning"}
     assert {event["reportingComponent"] for event in events} == {"modelwarden"}
 
@@ -152,7 +162,11 @@ def test_a_pod_that_cannot_be_placed_shows_with_its_reason(cluster: ClusterClien
     assert pod["metadata"]["name"] not in found["message"]
 
 
-def test_metrics_tell_reconciles_durations_lags_and_conditions_by_kind(running: OperatorProcess) -> None:
+def test_metrics_tell_reconciles_durations_lags_and_conditions_by_kind(
+    cluster: ClusterClient, namespace: str, running: OperatorProcess
+) -> None:
+    cluster.create(monitored_model(namespace))
+    eventually(lambda: f'modelwarden_conditions{{kind="{MODEL}"' in running.probe("/metrics")[1])
     status, text = running.probe("/metrics")
     assert status == 200
     for series in (

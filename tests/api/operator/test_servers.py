@@ -63,8 +63,13 @@ def test_explanations_are_turned_on_sized_fed_and_turned_off_without_touching_th
     eventually(lambda: [j for j in _jobs(cluster, namespace) if j.startswith("census-assets-explain-req")])
     finish(cluster, namespace, installs, "Failed")
     packages |= {"state": "Failed", "message": "pip says:\nERROR: ResolutionImpossible"}
-    failed = eventually(lambda: _is(cluster, namespace, "EnvironmentReady", "False", "InstallFailed"))
-    assert "ERROR: ResolutionImpossible" in failed["message"]
+
+    def says_why() -> bool:
+        """The Job's end may be seen before what the store says of it."""
+        failed = _is(cluster, namespace, "EnvironmentReady", "False", "InstallFailed")
+        return "ERROR: ResolutionImpossible" in failed["message"]
+
+    eventually(says_why)
     eventually(lambda: cluster.get(ENRICHMENT, namespace, "reasons")["status"]["state"] == "Failed")
 
     # All is there: rows are explained, and the Python that runs is another one than asked for.

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from cluster_client import ClusterClient
 from model_factory import monitored_model
+from operator_process import PATIENCE
 
 from modelwarden.cluster.client import KubernetesCluster
 from modelwarden.cluster.connection import connect
@@ -51,7 +52,7 @@ def test_a_walk_from_a_to_b_and_back_ends_where_a_alone_ends() -> None:
 async def _walks(cluster: ClusterClient, kubeconfig: str) -> None:
     chance = random.Random(20261121)
     connection = await connect("test", kubeconfig)
-    client = KubernetesCluster(connection.client(), 15)
+    client = KubernetesCluster(connection.client(), PATIENCE)
     install = Install(namespace="mw", secret=b"x" * 32, cell_image="modelwarden/model-server:1")
     given = Collaborators(client, NoCells(), install, Rhythm(1, 0, 60), _endpoint, lambda: datetime.now(UTC))
     reconcile = ReconcileModel(given)
