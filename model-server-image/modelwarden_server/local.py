@@ -6,6 +6,7 @@ while it runs changes the settings in force, as it would on a cluster.
 
 import argparse
 import asyncio
+import contextlib
 import json
 import secrets
 import tempfile
@@ -180,8 +181,12 @@ async def _follow(folder: _Folder, options: _Options, settings: SettingsHolder) 
 
 
 def _stamps(folder: Path) -> list[tuple[str, int, int]]:
-    found = yaml_files(folder)
-    return [(f.name, s.st_mtime_ns, s.st_size) for f in found if f.exists() for s in (f.stat(),)]
+    stamps = []
+    for file in yaml_files(folder):
+        with contextlib.suppress(FileNotFoundError):  # gone since it was listed
+            found = file.stat()
+            stamps.append((file.name, found.st_mtime_ns, found.st_size))
+    return stamps
 
 
 def _key(path: Path) -> str:

@@ -1,11 +1,12 @@
 """A folder of YAML becomes one model, or a sentence that names the file and what is wrong."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from modelwarden_server.local import main
+from modelwarden_server.local import _stamps, main
 from modelwarden_server.localfiles import FolderError, read_folder
 
 MODEL = """
@@ -109,3 +110,21 @@ def test_attributes_that_do_not_fit_together_are_told_by_name(tmp_path: Path) ->
 def test_the_command_ends_with_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "has no YAML files" in capsys.readouterr().out
+
+
+def test_a_file_that_goes_while_the_folder_is_looked_at_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the cell would follow its folder no longer, and tell nobody."""
+    made, real = folder(tmp_path, a=model("a"), gone="x"), Path.stat
+    (made / "nowhere.yaml").symlink_to(made / "nothing")
+
+    def gone_when_looked_at(path: Path, **more: bool) -> os.stat_result:
+        found = real(path, **more)
+        if path.name == "gone.yaml":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(Path, "stat", gone_when_looked_at)
+    _stamps(made)
+    assert [name for name, _, _ in _stamps(made)] == ["a.yaml"]
