@@ -30,7 +30,7 @@ IDENTITY_FIELDS = ("isBatch", "inputType", "pixelHeight", "pixelWidth", "outputT
 
 async def eventually(what: Callable[[], bool]) -> None:
     """Wait until it is so, or fail."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while not what():
             await asyncio.sleep(0.005)
 
@@ -106,7 +106,7 @@ class FileDoor:
     def stored(self, table: str = "inferences") -> list[dict[str, Any]]:
         """The rows of a table, once all that was acknowledged is in it."""
         store = self.cell.store
-        assert store.writer.flush(20)
+        assert store.writer.flush(120)
         found = store.tables.inferences if table == "inferences" else store.tables.truth
         return [row for batch in found.read(found.files) for row in batch.to_pylist()]
 
@@ -133,7 +133,7 @@ async def open_file_door(folder: Path, *, pace: float = 0.02, **spec: Any) -> As
             yield FileDoor(cell, client, app)
             await eventually(lambda: rooms.busy == 0)
         finally:
-            cell.close(20)
+            cell.close(120)
 
 
 def flat(rows: int = 3, prefix: str = "r", **columns: Any) -> pa.Table:

@@ -135,7 +135,7 @@ class OutcomeRooms:
 
     def window(self, start: int, end: int) -> np.ndarray:
         """Sums by code."""
-        assert self.follower.reach(20), self.follower.problem
+        assert self.follower.reach(120), self.follower.problem
         live = self.follower.live
         assert live is not None
         return live.window(start, end)
@@ -178,5 +178,7 @@ def open_outcome_rooms(
     follower = OutcomeFollower(CubeSources(table, truth, root, names), lambda: wanted[0], pace)
     follower.start()
     rooms = OutcomeRooms(table, truth, follower, wanted)
-    yield rooms
-    follower.stop()
+    try:
+        yield rooms
+    finally:
+        follower.stop()

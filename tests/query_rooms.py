@@ -48,6 +48,8 @@ STORED = frozenset(column.name for column in SCHEMA.data)
 COLUMNS = columns_of(IDENTITY.attributes)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = 86_400
+# Seconds. It ends with what is waited for, so that only a failing test takes that long.
+PATIENCE = 120.0
 MONITORING = MonitoringSettings(
     window="1d",
     minimum_rows=200,
@@ -170,11 +172,11 @@ class QueryRooms:
         """The answer to a drift query, as the door would give it."""
         import msgspec
 
-        self.folder_of_partials.reach(10)
+        assert self.folder_of_partials.reach(PATIENCE), self.folder_of_partials.problem
         body = {"metric": "PSI", "base": {"source": "reference"}, "target": {"source": "inference"}} | query
         sources = self.sources()
         parsed = parse_drift_query(msgspec.json.encode(body), sources.columns.keys())
-        return answer(parsed, sources, Deadline(time.monotonic() + 30))
+        return answer(parsed, sources, Deadline(time.monotonic() + PATIENCE))
 
 
 def _files(table: AppendTable):
@@ -194,11 +196,13 @@ def open_query_rooms(
     labels = LabelSources(table, truth, folder / "index" / "slices")
     partials = Folder(table, STORED, wanted, folder / "tables" / "partials", pace, labels, by_batch=by_batch)
     partials.start()
-    yield QueryRooms(folder, table, partials, wanted, reference, truth)
-    partials.stop()
+    try:
+        yield QueryRooms(folder, table, partials, wanted, reference, truth)
+    finally:
+        partials.stop()
 
 
-def until(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(holds: Callable[[], bool], seconds: float = PATIENCE) -> None:
     """Wait for a condition; fail when it takes too long."""
     deadline = time.monotonic() + seconds
     while not holds():

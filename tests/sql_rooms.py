@@ -83,7 +83,7 @@ class SqlRooms:
         )
         return QuerySources(self.model, inferences, labels, reference, lambda: None)
 
-    def answer(self, page: Page = FIRST, seconds: float = 30, **query: Any) -> dict[str, Any]:
+    def answer(self, page: Page = FIRST, seconds: float = 120, **query: Any) -> dict[str, Any]:
         """The whole answer to a query; `from_` is its `from`."""
         query = {name.rstrip("_"): value for name, value in query.items()}
         asked = parse_query(msgspec.json.encode(query))

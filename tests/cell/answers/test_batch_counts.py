@@ -78,7 +78,7 @@ def test_the_status_judges_the_batch_that_was_closed_last(tmp_path):
             rows = inferences(data, np.full(800, 400 * DAY * (5 - n)), first_id=1000 * n)
             place = rows.column_names.index("batch_id")
             rooms.store(rows.set_column(place, rows.schema.field(place), pa.array([f"run-{n}"] * 800)))
-        assert rooms.folder_of_partials.reach(20)
+        assert rooms.folder_of_partials.reach(120)
         closed = [batch(f"run-{n}", n) for n in (4, 3, 2, 1, 0)]
         watch, rules = (
             DriftWatch(clock=lambda: 0.0),

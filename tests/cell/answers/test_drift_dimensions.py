@@ -119,7 +119,7 @@ def test_the_table_of_buckets_adds_up_to_the_psi(filled):
     }
     sources = filled.sources()
     query = parse_bucket_query(msgspec.json.encode(body), sources.columns.keys())
-    rows = bucket_table(query, sources, Deadline(time.monotonic() + 30))["query_result"]
+    rows = bucket_table(query, sources, Deadline(time.monotonic() + 120))["query_result"]
     (wanted,) = filled.ask(properties=["age"])["query_result"]
     assert sum(row["psi"] for row in rows) == pytest.approx(wanted["age"])
     assert [row["bucket"] for row in rows] == [f"bucket_{n}" for n in range(1, 11)]
@@ -145,7 +145,7 @@ def test_buckets_of_categories_have_their_names(filled):
             "group_by": [{"property": "town"}]}  # fmt: skip
     sources = filled.sources()
     query = parse_bucket_query(msgspec.json.encode(body), sources.columns.keys())
-    rows = bucket_table(query, sources, Deadline(time.monotonic() + 30))["query_result"]
+    rows = bucket_table(query, sources, Deadline(time.monotonic() + 120))["query_result"]
     north = [row for row in rows if row["group_by_property"] == "north"]
     assert {row["bucket"] for row in north} == {"north", "south", "west", "other"}
     assert {row["bucket"]: row["target_count_per_bucket"] for row in north}["south"] == 0
@@ -159,7 +159,7 @@ def test_data_quality_of_any_window_and_segment(filled, engine, rollup, grouped)
         body["group_by"] = [{"property": "town"}]
     sources = filled.sources()
     query = parse_quality_query(msgspec.json.encode(body), sources.columns.keys())
-    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 30), engine)
+    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 120), engine)
     assert found["computed_from"] == ("rows" if grouped else "partials")
     frame = filled.frame.assign(month=filled.frame.inference_timestamp.dt.strftime("%Y-%m-01T00:00:00Z"))
     for row in found["query_result"]:
@@ -186,7 +186,7 @@ def test_values_that_are_declared_unique_and_repeat_are_counted_as_pandas_does(
         body["group_by"] = [{"property": "town"}]
     sources = replace(filled.sources(), unique=frozenset(names), not_kept=frozenset({"income"}))
     query = parse_quality_query(msgspec.json.encode(body), sources.columns.keys())
-    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 30), engine)
+    found = quality_answer(query, sources, 100, Deadline(time.monotonic() + 120), engine)
     assert found["not_kept"] == ["income"]
     frame = filled.frame[filled.frame.age < 60]
     form = {"day": "%Y-%m-%dT00:00:00Z", "minute": "%Y-%m-%dT%H:%M:00Z"}.get(rollup or "", "")
@@ -211,7 +211,7 @@ def test_distributions_count_and_average_by_bins_of_equal_width(filled):
         "values": [{"function": "count", "alias": "n"}, {"function": "avg", "property": "p"}],
         "filter": [{"property": "age", "comparator": "gte", "value": 30}],
     }
-    found = distributions(msgspec.json.encode(body), filled.sources(), Deadline(time.monotonic() + 30))
+    found = distributions(msgspec.json.encode(body), filled.sources(), Deadline(time.monotonic() + 120))
     frame = filled.frame[filled.frame.age >= 30]
     edges = np.linspace(frame.age.min(), frame.age.max(), 8)
     frame = frame.assign(bin=np.minimum(np.searchsorted(edges, frame.age, side="right") - 1, 6))
@@ -236,7 +236,7 @@ def test_distributions_count_and_average_by_bins_of_equal_width(filled):
 )
 def test_distributions_that_cannot_be_answered_name_the_field(filled, body, named):
     with pytest.raises(QueryError, match=named):
-        distributions(msgspec.json.encode(body), filled.sources(), Deadline(time.monotonic() + 30))
+        distributions(msgspec.json.encode(body), filled.sources(), Deadline(time.monotonic() + 120))
 
 
 def attribute(name, stage, value_type="FLOAT", **more) -> ResolvedAttribute:

@@ -334,7 +334,7 @@ def test_a_query_that_cannot_be_answered_names_the_field(filled, what):
 
 def test_without_a_profile_the_reference_cannot_be_asked(rooms):
     rooms.store(inferences(people(300), np.arange(300.0)))
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     with pytest.raises(QueryError, match="no reference"):
         rooms.ask(properties=["age"])
 

@@ -20,7 +20,7 @@ RULES = Rules(MONITORING)
 
 
 def report(rooms, **settings) -> DriftReport | None:
-    rooms.folder_of_partials.reach(10)
+    rooms.folder_of_partials.reach(120)
     return DriftWatch().report(rooms.folder_of_partials.live, Rules(MONITORING.model_copy(update=settings)))
 
 
@@ -101,7 +101,7 @@ def test_a_threshold_of_its_own_and_another_metric_are_followed(rooms):
 def test_a_verdict_is_computed_anew_when_rows_or_settings_change_only(rooms):
     rooms.compare_with(REFERENCE)
     rooms.store(inferences(people(1000), np.linspace(0, DAY - 300, 1000)))
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     watch, live = DriftWatch(clock=lambda: 0.0), rooms.folder_of_partials.live
     first = watch.report(live, RULES)
     assert watch.report(live, RULES) is first
@@ -117,7 +117,7 @@ def test_while_rows_stream_in_a_slow_verdict_is_not_computed_all_the_time(rooms)
     seen = []
     for n in range(4):
         rooms.store(inferences(people(10), np.full(10, float(n)), first_id=n * 10))
-        assert rooms.folder_of_partials.reach(10)
+        assert rooms.folder_of_partials.reach(120)
         seen.append(watch.report(live, RULES).rows)
     assert seen == [10, 10, 10, 40]
 
@@ -156,7 +156,7 @@ def test_of_too_many_features_predictions_and_the_worst_are_shown():
 
 
 def quality(rooms, not_kept=(), **settings):
-    rooms.folder_of_partials.reach(10)
+    rooms.folder_of_partials.reach(120)
     found = DriftWatch().verdicts(
         rooms.folder_of_partials.live,
         Rules(MONITORING.model_copy(update={"drift_threshold": None} | settings), frozenset(not_kept)),

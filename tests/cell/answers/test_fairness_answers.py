@@ -63,7 +63,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OutcomeRooms]:
 
 def sums(live: OutcomeRooms, threshold: float = 0.5) -> Sums:
     live.wanted[0] = definition(threshold)
-    assert live.follower.reach(20), live.follower.problem
+    assert live.follower.reach(120), live.follower.problem
     cube = live.follower.live
     assert cube is not None
     return Sums(cube, live.wanted[0])
@@ -80,7 +80,7 @@ def sources(live: OutcomeRooms, threshold: float = 0.5) -> FairnessSources:
 
 
 def ask(where: FairnessSources, attribute: str, **more: Any) -> dict[str, Any]:
-    return answer(FairnessQuestion(attribute, **more), where, Deadline(time.monotonic() + 30))
+    return answer(FairnessQuestion(attribute, **more), where, Deadline(time.monotonic() + 120))
 
 
 def direct(live: OutcomeRooms, start: datetime, end: datetime) -> pd.DataFrame:

@@ -43,7 +43,7 @@ def test_with_a_reference_each_version_is_folded_once(rooms):
     rooms.compare_with(people(3000))
     for n in range(5):
         rooms.store(inferences(people(200, seed=n), seconds(200, seed=n)))
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     assert counted(rooms)[0] == 1000
     assert np.array_equal(counted(rooms), recounted(rooms))
 
@@ -59,7 +59,7 @@ def test_a_commit_nobody_was_told_of_is_not_missed_and_not_doubled(rooms):
     rooms.compare_with(people(3000))
     rooms.store(inferences(people(100), seconds(100)), told=False)
     rooms.store(inferences(people(50, seed=2), seconds(50)))
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     assert counted(rooms)[0] == 150
     assert np.array_equal(counted(rooms), recounted(rooms))
 
@@ -78,7 +78,7 @@ def test_commits_without_rows_hold_nothing_up(rooms):
     commit = rooms.table.commit([], {"log": 1})
     rooms.folder_of_partials.fold(commit.version, [])
     rooms.store(inferences(people(100), seconds(100)))
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     assert counted(rooms)[0] == 100
 
 
@@ -101,7 +101,7 @@ def test_rows_that_arrive_while_partials_are_made_anew_are_counted_once(rooms):
     finally:
         stop.set()
         writer.join()
-    assert rooms.folder_of_partials.reach(10)
+    assert rooms.folder_of_partials.reach(120)
     assert counted(rooms)[0] == rooms.table.rows
     assert np.array_equal(counted(rooms), recounted(rooms))
 
@@ -119,7 +119,7 @@ def test_a_new_process_goes_on_from_the_disk(tmp_path):
     with reopened(tmp_path) as first:
         first.compare_with(reference)
         first.store(inferences(people(400), seconds(400)))
-        assert first.folder_of_partials.reach(10)
+        assert first.folder_of_partials.reach(120)
         wanted = counted(first)
     stored = PartialTable.open(tmp_path / "tables" / "partials", "a" * 64)
     assert stored.folded == first.table.version
@@ -134,7 +134,7 @@ def test_partials_that_were_torn_or_lost_are_made_anew(tmp_path):
     with reopened(tmp_path) as first:
         first.compare_with(reference)
         first.store(inferences(people(400), seconds(400)))
-        assert first.folder_of_partials.reach(10)
+        assert first.folder_of_partials.reach(120)
         wanted = counted(first)
     for file in (tmp_path / "tables" / "partials").glob("*/*/part-*.parquet"):
         file.write_bytes(file.read_bytes()[:-7])
@@ -147,7 +147,7 @@ def test_partials_of_a_table_that_went_back_in_time_are_made_anew(tmp_path):
     with reopened(tmp_path) as first:
         for n in range(3):
             first.store(inferences(people(100, seed=n), seconds(100)))
-        assert first.folder_of_partials.reach(10)
+        assert first.folder_of_partials.reach(120)
     import shutil
 
     shutil.rmtree(tmp_path / "tables" / "inferences")

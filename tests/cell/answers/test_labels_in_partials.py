@@ -40,7 +40,7 @@ def send(rooms, first: int, many: int, at: float = 0.0) -> list[str]:
 
 def labels(rooms, start: int = -(2**31), end: int = 2**31) -> tuple[int, int, int]:
     """Labelled rows, those with 0 and those with 1, in a span of slices."""
-    assert rooms.folder_of_partials.reach(20)
+    assert rooms.folder_of_partials.reach(120)
     live = rooms.folder_of_partials.live
     totals = live.window(start, end)
     cells = live.space.cells_of("paid", totals)

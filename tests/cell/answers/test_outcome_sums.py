@@ -66,7 +66,7 @@ def test_random_histories_with_restarts_and_lost_memory_give_the_sums_of_a_direc
             rooms.check()
             before = rooms
             if turn % 3 == 1:  # killed: what was not persisted is lost, and nothing is persisted at the end
-                rooms.follower._persist = lambda: None
+                rooms.follower._keep = lambda: None
 
 
 @pytest.mark.parametrize("lost", ["rows", "labels"])
@@ -144,7 +144,7 @@ def test_a_forgotten_id_is_no_longer_known_and_stays_counted(live):
 
 def test_settled_versions_are_those_on_the_disk(tmp_path):
     with opened(tmp_path, pace=Pace(persist_seconds=1e9)) as rooms:
-        assert rooms.follower.reach(20)
+        assert rooms.follower.reach(120)
         rooms.send(0, 10)
         rooms.check()
         assert rooms.follower.settled().inferences < rooms.table.version

@@ -17,7 +17,7 @@ from modelwarden_server.query.scan import Deadline
 
 def asked(rooms: SqlRooms, **parameters: str) -> dict:
     kind = OutputType(rooms.identity.output_type)
-    deadline = Deadline(time.monotonic() + 30)
+    deadline = Deadline(time.monotonic() + 120)
     return answered_by_query(
         RowsAsked(parse_question(parameters), kind, rooms.sources(), deadline, rooms.engine)
     )

@@ -117,9 +117,11 @@ async def serving(folder: Path, attributes: list[dict], **spec: Any) -> AsyncIte
     async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as http:
         cell.start()
         await asyncio.to_thread(until, lambda: cell.unready() is None)
-        yield Asked(cell, http)
-        cell.drain()
-        assert await asyncio.to_thread(cell.close, 20)
+        try:
+            yield Asked(cell, http)
+        finally:
+            cell.drain()
+            assert await asyncio.to_thread(cell.close, 120)
 
 
 async def test_ranked_lists(tmp_path):

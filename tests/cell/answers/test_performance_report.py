@@ -42,7 +42,7 @@ def closed(*names: str) -> list[Batch]:
 def test_of_a_batch_model_the_batch_closed_last_is_judged_and_persists_over_batches(batched):
     for place, name in enumerate(("ref", "a", "b", "c", "d")):
         good_labels(batched, batched.send(1000 * place, 300, batch=name), turned=name in ("c", "d"))
-    assert batched.follower.reach(20)
+    assert batched.follower.reach(120)
     live = batched.follower.live
     sums = Sums(live, live.definition, live.batch("ref"))
     fine = reported(Watched(sums, SETTINGS, closed("b", "a")))
@@ -64,7 +64,7 @@ def test_of_a_batch_model_the_batch_closed_last_is_judged_and_persists_over_batc
 
 def test_a_report_is_kept_until_something_changes(batched):
     good_labels(batched, batched.send(0, 300, batch="a"))
-    assert batched.follower.reach(20)
+    assert batched.follower.reach(120)
     live = batched.follower.live
     sums = Sums(live, live.definition, live.batch("a"))
     watch = PerformanceWatch(clock=lambda: 0.0)
@@ -95,7 +95,7 @@ class Expected:
 @pytest.mark.parametrize(("mae", "worse"), [(1.02, False), (1.5, True)])
 def test_expected_errors_of_a_regression_raise_the_alarm_without_labels(batched, mae, worse):
     batched.send(0, 300, batch="a")
-    assert batched.follower.reach(20)
+    assert batched.follower.reach(120)
     live = batched.follower.live
     told = reported(Watched(Sums(live, live.definition), SETTINGS, closed("a"), Expected(mae)))
     (estimate,) = told.estimated.metrics

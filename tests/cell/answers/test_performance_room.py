@@ -109,7 +109,7 @@ class Whole:
         return found.json()["error"]
 
     async def told(self, holds) -> dict:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 told = (await self.http.get("/status")).json()["performance"]
                 if told is not None and holds(told):
@@ -129,9 +129,11 @@ async def serving(folder: Path) -> AsyncIterator[Whole]:
     async with httpx.AsyncClient(transport=transport, base_url="http://cell", headers=headers) as http:
         cell.start()
         await asyncio.to_thread(until, lambda: cell.unready() is None)
-        yield Whole(cell, http)
-        cell.drain()
-        assert await asyncio.to_thread(cell.close, 20)
+        try:
+            yield Whole(cell, http)
+        finally:
+            cell.drain()
+            assert await asyncio.to_thread(cell.close, 120)
 
 
 @pytest.fixture

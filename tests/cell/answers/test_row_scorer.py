@@ -233,7 +233,7 @@ def test_a_failure_is_told_and_the_rows_are_scored_once_it_is_over(
         ids = rows.store(10)
         until(lambda: rows.scorer.problem is not None and "No space" in rows.scorer.problem)
         assert rows.scorer.behind_rows == 10
-    until(lambda: rows.scorer.reach(5))
+    assert rows.scorer.reach(120)
     until(lambda: rows.scorer.problem is None)
     rows.scorer.stop()
     assert rows.ids() == sorted(ids)

@@ -71,7 +71,7 @@ def test_counts_outlive_their_rows_restarts_and_a_new_reference(tmp_path):
         exact = np.bincount(live.profile.column("age").cells.encode(old.column("age")), minlength=len(cells))
         assert np.abs(np.cumsum(cells) - np.cumsum(exact)).max() <= 400 * 0.05
         rooms.store(inferences(people(50, seed=5), np.full(50, 600.0), first_id=5000))
-        assert rooms.folder_of_partials.reach(20)
+        assert rooms.folder_of_partials.reach(120)
         assert ages(rooms, FIRST, FIRST + 10) == (450, 450), "late rows of a sealed slice are counted"
     with opened(tmp_path, Profiles("b" * 64, references)) as rooms:
         until(lambda: rooms.folder_of_partials.reach(1))

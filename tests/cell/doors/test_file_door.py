@@ -386,7 +386,7 @@ async def test_a_file_waits_for_rows_that_a_request_has_on_their_way(
     sync = log._sync
 
     def slow(fd: int) -> None:
-        gate.wait(10)
+        gate.wait(120)
         sync(fd)
 
     monkeypatch.setattr(log, "_sync", slow)

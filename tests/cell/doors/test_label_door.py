@@ -52,7 +52,7 @@ def truths(door: FileDoor) -> list[tuple[str, int]]:
 
 async def counted(door: FileDoor, **expected: int) -> LabelReport:
     """The report, once it says this of the labels."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while True:
             found = (await door.report()).rows.labels
             if found.model_dump() | expected == found.model_dump():
@@ -201,12 +201,12 @@ async def test_two_requests_with_the_same_label_wait_for_the_same_fsync(door: Fi
 
     def slow(fd: int) -> None:
         begun.set()
-        go_on.wait(20)
+        go_on.wait(120)
         real(fd)
 
     log._sync = slow
     first = asyncio.create_task(statuses(door, label("a")))
-    assert await asyncio.to_thread(begun.wait, 10)
+    assert await asyncio.to_thread(begun.wait, 120)
     second = asyncio.create_task(statuses(door, label("a")))
     done, _ = await asyncio.wait([second], timeout=0.1)
     assert not done

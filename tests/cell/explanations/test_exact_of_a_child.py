@@ -69,7 +69,7 @@ def child(request: pytest.FixtureRequest) -> Iterator[Child]:
         child = Child(spec(folder, made))
         child.start()
         try:
-            status = child.wait(60)
+            status = child.wait(180)
             assert status.state == "Ready", status
             yield child
         finally:

@@ -158,7 +158,7 @@ def test_scores_are_not_among_the_columns_of_plain_inferences(store: Served) -> 
 
 def test_expected_errors_are_summed_over_windows(store: Served) -> None:
     loss = next(room for room in store.cell.rooms if isinstance(room, LossKind))
-    assert loss.reach(10)
+    assert loss.reach(120)
     quality = loss.quality()
     assert quality is not None
     sums = loss.window(0, 1 << 30)

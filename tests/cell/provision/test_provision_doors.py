@@ -105,7 +105,8 @@ def environment_of(cell: Served) -> Any:
 
 
 def as_job(cell: Served, purpose: str, what: str) -> httpx.Client:
-    return httpx.Client(base_url=cell.url, headers={"Authorization": job_key(KEY, purpose, what)}, timeout=30)
+    key = {"Authorization": job_key(KEY, purpose, what)}
+    return httpx.Client(base_url=cell.url, headers=key, timeout=120)
 
 
 def bring_packages(cell: Served, content: bytes) -> httpx.Response:
