@@ -114,6 +114,7 @@ class Slot:
             state=status.state,
             message=status.message or (self._problem or ""),
             python=status.python,
+            isolation=status.isolation,
             restarts=status.restarts,
         )
         if engines is None:

@@ -3,6 +3,7 @@
 What this module must not do: ask for it, or print.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from modelwarden.client.fair_telling import status_of_groups
@@ -31,6 +32,7 @@ def status_lines(status: dict[str, object]) -> list[str]:
         f"reference  {entry['name']}: {entry['state']}, {entry['records']} rows" for entry in references
     ]
     lines += enrichment_lines(status.get("enrichments"))
+    lines += code_lines(status.get("server"))
     lines += anomaly_line(status.get("anomaly"))
     lines += worst_lines(status.get("hotspots"))
     if isinstance(drift, dict):
@@ -53,6 +55,26 @@ def enrichment_lines(entries: object) -> list[str]:
     found = entries if isinstance(entries, list) else []
     told = [entry for entry in found if entry["reason"] != "TurnedOff"]
     return [f"enriched   {entry['kind']}: {entry['state']}, {entry['message']}" for entry in told]
+
+
+def code_lines(server: object) -> list[str]:
+    """The user's code in the server's pods: how far it is, and what holds it in; a line for all pods that
+    tell the same.
+    """
+    pods = server["pods"] if isinstance(server, dict) else []
+    told = Counter(_code_told(code) for pod in pods for code in pod["codes"])
+    return [
+        f"code       {text}" + (f" (in {pods_alike} pods)" if pods_alike > 1 else "")
+        for text, pods_alike in sorted(told.items())
+    ]
+
+
+def _code_told(code: dict[str, str]) -> str:
+    message = code["message"].partition("\n")[0]
+    isolation = code.get("isolation")
+    details = [message] if message else []
+    details += [f"held by {isolation}"] if isolation and code["state"] == "Ready" else []
+    return f"{code['role']}: {code['state']}" + "".join(f", {detail}" for detail in details)
 
 
 def anomaly_line(report: object) -> list[str]:

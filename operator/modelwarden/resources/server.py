@@ -104,6 +104,8 @@ class CodeReport(Document):
     """In a sentence; of a failure the last lines that the user's code wrote."""
     python: str = ""
     """The version that runs."""
+    isolation: str = ""
+    """What holds it in, in a sentence; says what the node's kernel lacks. Empty until it was loaded once."""
     path: str | None = None
     """How rows are explained: linear, trees, kernel, lime …"""
     why: str = ""

@@ -228,6 +228,23 @@ def test_status_tells_of_labels_once_there_are_some(
     assert "labels" not in capsys.readouterr().out
 
 
+def test_status_tells_of_user_code_and_what_holds_it_in(
+    scripted: ScriptedCell, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = {"role": "explain", "state": "Ready", "message": "", "isolation": "seccomp and Landlock 6"}
+    failed = {"role": "serve", "state": "Failed", "message": "ImportError: no\n  line 3", "isolation": "x"}
+    older = {"role": "serve", "state": "Ready", "message": ""}  # of a release that does not tell
+    pods = [{"codes": [code]}, {"codes": [code, failed]}, {"codes": [older]}]
+    scripted.script = answering({**STATUS, "server": {"pods": pods}})
+    run(scripted, "status")
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("code ")]
+    assert shown == [
+        "code       explain: Ready, held by seccomp and Landlock 6 (in 2 pods)",
+        "code       serve: Failed, ImportError: no",
+        "code       serve: Ready",
+    ]
+
+
 def test_a_bar_is_drawn_only_for_who_watches() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

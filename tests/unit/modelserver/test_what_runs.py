@@ -9,7 +9,7 @@ from store_process import wait_for
 
 from modelwarden_server.modelserver.limits import ChildLimits
 from modelwarden_server.modelserver.loading import Desk, Surroundings
-from modelwarden_server.modelserver.spec import ChildSpec, UserCodeError
+from modelwarden_server.modelserver.spec import ChildSpec, ChildStatus, UserCodeError
 
 
 class Office:
@@ -54,6 +54,13 @@ def test_a_code_is_ready_when_it_agrees_with_the_reference_and_can_be_explained(
     engines = office.desk.engines()
     assert engines is not None
     assert engines.code_hash == "c1"
+
+
+def test_a_code_is_reported_with_what_holds_it_in(office: Office) -> None:
+    office.load(("serve", "c1"))
+    assert office.desk.running().codes[0].isolation == ""
+    office.children[0].status = ChildStatus("Ready", isolation="seccomp and Landlock 6")
+    assert office.desk.running().codes[0].isolation == "seccomp and Landlock 6"
 
 
 def test_predictions_unlike_the_references_are_told_not_refused(office: Office) -> None:

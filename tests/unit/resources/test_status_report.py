@@ -128,6 +128,7 @@ FULL = {
             "predicted": 1, "failedPredictions": 0,
             "codes": [{
                 "role": "explain", "codeHash": "gh", "state": "Ready", "message": "", "python": "3.11.2",
+                "isolation": "seccomp and Landlock 6",
                 "path": "trees", "why": "verified", "difference": 0.0, "differs": False, "restarts": 0,
                 "before": False,
             }],
