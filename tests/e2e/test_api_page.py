@@ -134,10 +134,12 @@ def served(folder: Path) -> Iterator[Runner]:
             environ = os.environ | {"URL": store.url, "KEY": KEY, "ID": store.identity.model_id}
             command = ["bash", "-eu", "-o", "pipefail", "-c", step.commands]
             done = subprocess.run(
-                command, env=environ, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+                command, env=environ, cwd=folder, capture_output=True, text=True, timeout=250, check=False
             )
             assert done.returncode == 0, (step.commands, done.stderr)
             profile(store)
+            # A page shows what is so when all is done, its reader took a breath between two commands.
+            wait_for(lambda: settled(store))
             return done.stdout
 
         yield run_step
@@ -151,6 +153,12 @@ def profile(store: StoreProcess) -> None:
             key = {"MODELWARDEN_JOB_KEY": job_key(KEY, "profile", dataset.content_hash)}
             assert run([*given, "--content-hash", dataset.content_hash], key) == DONE
             wait_for(lambda name=dataset.name: store.status().active_reference == name)
+
+
+def settled(store: StoreProcess) -> bool:
+    """Whether all rows and labels that were acknowledged are in their tables."""
+    rows = store.status().rows
+    return rows.waiting == 0 and rows.labels.waiting == 0
 
 
 def differences(expected: Any, got: Any, at: str = "answer") -> list[str]:

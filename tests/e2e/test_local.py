@@ -5,7 +5,6 @@ labels by command.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from examples_people import people
+from store_process import free_port
 
 from examples.census import data, train
 from examples.census.kubectl import Waiting, wait_for
@@ -23,6 +23,7 @@ from modelwarden.client import Cell, CellError, Patience
 HERE = Path(data.__file__).parent
 COMMAND = [sys.executable, "-m", "modelwarden.client.cli"]
 ROWS = 2000
+SECONDS = 250.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Local:
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         environ = {**self.environ, "MODELWARDEN_URL": self.url, "MODELWARDEN_KEY": self.key}
         return subprocess.run(
-            [*COMMAND, *arguments], env=environ, capture_output=True, text=True, timeout=120, check=False
+            [*COMMAND, *arguments], env=environ, capture_output=True, text=True, timeout=250, check=False
         )
 
 
@@ -61,9 +62,7 @@ def local(tmp_path: Path) -> Iterator[Local]:
     pq.write_table(story.labels, tmp_path / "labels.parquet")
     for name in ("model.yaml", "reference.yaml"):
         (tmp_path / name).write_text((HERE / name).read_text())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     reference = tmp_path / "reference.parquet"
     command = [*COMMAND, "local", str(tmp_path), f"--port={port}", f"--reference={reference}"]
@@ -71,11 +70,14 @@ def local(tmp_path: Path) -> Iterator[Local]:
         process = subprocess.Popen(command, env=environ, stdout=printed, stderr=subprocess.STDOUT)
     made = Local(tmp_path, port, environ)
     try:
-        wait_for("the reference is profiled", lambda: _profiled(made, process), Waiting(90, every=0.2))
+        wait_for("the reference is profiled", lambda: _profiled(made, process), Waiting(SECONDS, every=0.2))
         yield made
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=120)
+        finally:
+            process.kill()
 
 
 def _profiled(local: Local, process: "subprocess.Popen[bytes]") -> tuple[bool, str]:
@@ -106,7 +108,7 @@ def test_a_folder_of_yaml_is_a_whole_cell(local: Local) -> None:
     shown = local.run("status")
     assert f"{ROWS} acknowledged" in shown.stdout
     assert "employment-2015: profiled, 2000 rows" in shown.stdout
-    wait_for("anomaly detection is trained", lambda: _trained(local), Waiting(90, every=0.5))
+    wait_for("anomaly detection is trained", lambda: _trained(local), Waiting(SECONDS, every=0.5))
     again = local.run("send", str(local.folder / "inferences.parquet"))
     assert f"acknowledged {ROWS}, refused 0" in again.stdout
     assert f"{ROWS} acknowledged" in local.run("status").stdout, "sent twice, counted once"
@@ -114,6 +116,7 @@ def test_a_folder_of_yaml_is_a_whole_cell(local: Local) -> None:
     assert late.stdout == f"sent {ROWS}, acknowledged {ROWS}, refused 0\n", late.stderr
     file = local.run("send-file", str(local.folder / "labels.parquet"), "--labels")
     assert file.stdout == f"read {ROWS}, acknowledged {ROWS}, refused 0\n", file.stderr
-    assert f"{ROWS} acknowledged: {ROWS} stored" in local.run("status").stdout
     asked = local.run("query", '{"select": [{"function": "auc", "alias": "auc"}]}', "--json")
+    # An answer is of all that was acknowledged: it waits until that is stored.
+    assert f"{ROWS} acknowledged: {ROWS} stored" in local.run("status").stdout
     assert 0.8 < json.loads(asked.stdout)["auc"] <= 1, asked.stderr
