@@ -6,7 +6,7 @@ What this module must not do: know what a model predicts, or what a test expects
 import base64
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
 from modelwarden.client import Cell
 from testbed.cluster import Cluster
 
-SECONDS = 180.0
+SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,16 @@ class ModelPlace:
         return {one["type"]: (one["status"], one["reason"], one["message"]) for one in told}
 
     def until(self, kind: str, *words: str, seconds: float = SECONDS) -> str:
-        """Waits until the model's condition has all these words; the whole of it."""
+        """Waits until the model's condition has all these words; the whole of it, as it was then."""
+        told = ""
 
         def look() -> tuple[bool, str]:
+            nonlocal told
             told = " ".join(self.conditions().get(kind, ("not there",)))
             return all(word in told for word in words), told
 
         wait_for(f"{kind} of {self.model} says {words}", look, Waiting(seconds))
-        return look()[1]
+        return told
 
     def until_object(self, kind: str, name: str, what: str) -> None:
         """Waits until a condition of an object is True."""
@@ -74,14 +76,29 @@ class ModelPlace:
         wait_for(f"{kind} {name} is {what}", look, Waiting(SECONDS))
 
     def pods(self, component: str) -> dict[str, dict[str, Any]]:
-        """The pods of the model's store or server that are not about to end, by uid."""
+        """The pods of the model's store or server, by uid, once none is being replaced nor about to be: the
+        tests run in any order, and the one before may have changed what makes a new pod.
+        """
         labels = {"modelwarden.dev/model": self.model, "app.kubernetes.io/component": component}
-        return {
-            pod["metadata"]["uid"]: pod
-            for pod in self.kubectl.list("pods", self.namespace)
-            if labels.items() <= pod["metadata"]["labels"].items()
-            and "deletionTimestamp" not in pod["metadata"]
-        }
+        found: dict[str, dict[str, Any]] = {}
+
+        def look() -> tuple[bool, str]:
+            model = self.kubectl.get("mmodel", self.model, self.namespace) or {}
+            # The operator tells of a generation once it has applied what follows from it.
+            if not _is_told(model):
+                return False, "the operator has not been at the newest spec yet"
+            made = _bearing(self.kubectl.list("deployments", self.namespace), labels)
+            # After them: a pod that a Deployment has promised is there.
+            pods = _bearing(self.kubectl.list("pods", self.namespace), labels)
+            wanted = sum(one["spec"]["replicas"] for one in made)
+            leaving = [pod for pod in pods if "deletionTimestamp" in pod["metadata"]]
+            whole = all(_rolled_out(one) for one in made) and len(pods) == wanted and not leaving
+            found.clear()
+            found.update({pod["metadata"]["uid"]: pod for pod in pods})
+            return bool(made) and whole, f"{len(pods)} pods of {wanted}, {len(leaving)} of them leaving"
+
+        wait_for(f"no pod of {self.model}'s {component} is being replaced", look, Waiting(SECONDS))
+        return found
 
     @property
     def key(self) -> str:
@@ -103,3 +120,23 @@ class ModelPlace:
         headers = {"Authorization": self.key}
         with httpx.Client(base_url=url, headers=headers, timeout=60) as opened:
             yield opened
+
+
+def _bearing(objects: Iterable[dict[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [one for one in objects if labels.items() <= (one["metadata"].get("labels") or {}).items()]
+
+
+def _is_told(live: Mapping[str, Any]) -> bool:
+    told = (live.get("status") or {}).get("observedGeneration")
+    return bool(live) and told == live["metadata"]["generation"]
+
+
+def _rolled_out(deployment: Mapping[str, Any]) -> bool:
+    """As `kubectl rollout status` decides it."""
+    status, wanted = deployment.get("status") or {}, deployment["spec"]["replicas"]
+    return (
+        status.get("observedGeneration") == deployment["metadata"]["generation"]
+        and status.get("updatedReplicas", 0) == wanted
+        and status.get("replicas", 0) == wanted
+        and status.get("availableReplicas", 0) == wanted
+    )

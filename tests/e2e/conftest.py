@@ -61,7 +61,7 @@ def new_namespace(cluster: Cluster, kubectl: Kubectl, reporter: Reporter) -> Ite
 
     yield make
     for name in made:
-        kubectl.run("delete", "namespace", name, "--timeout=180s", seconds=190)
+        kubectl.run("delete", "namespace", name, "--timeout=300s", seconds=310)
 
 
 @pytest.hookimpl(wrapper=True)
