@@ -17,7 +17,7 @@ from typing import Any, Self
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
-from store_process import REPO, StoreProcess, wait_for
+from store_process import ANSWER_SECONDS, REPO, START_SECONDS, StoreProcess, wait_for
 
 from modelwarden.resources.cell import CellIdentity, CellSettings
 
@@ -46,20 +46,22 @@ class ServerProcess:
         """kill -9, without warning."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(ANSWER_SECONDS)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(ANSWER_SECONDS)
 
     def children(self) -> list[int]:
         """Processes that it started."""
         assert self.process is not None
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        more = [p.read_text() for p in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
-        return sorted({int(pid) for pid in " ".join([listed, *more]).split()})
+        found: set[int] = set()
+        for task in Path(f"/proc/{self.process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):  # a thread may end between its listing and its reading
+                found.update(map(int, (task / "children").read_text().split()))
+        return sorted(found)
 
     def memory(self, what: str = "VmRSS") -> int:
         """Bytes of memory now, or most of them with VmHWM."""
@@ -115,6 +117,7 @@ class ProcessCell:
         }
         self.model_server = ServerProcess("model-server", folder, own)
         self.model = f"/api/v3/models/{identity.model_id}"
+        self._http = self.store.client()
 
     @property
     def http(self) -> httpx.Client:
@@ -123,7 +126,6 @@ class ProcessCell:
 
     def start(self) -> Self:
         self.store.start()
-        self._http = self.store.client()
         self.sidecar.start()
         self.model_server.start()
         return self
@@ -151,7 +153,7 @@ class ProcessCell:
             return {}
         return server.pods[0].codes[0].model_dump()
 
-    def until_code(self, state: str, seconds: float = 60.0) -> dict[str, Any]:
+    def until_code(self, state: str, seconds: float = START_SECONDS) -> dict[str, Any]:
         """Wait until the pod's code is in that state; what is told of it."""
 
         def reached() -> dict[str, Any] | None:

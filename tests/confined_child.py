@@ -54,8 +54,8 @@ LIMITS = ChildLimits(
     work_bytes=24 << 20,
     file_bytes=8 << 20,
     threads=100,
-    load_seconds=60,
-    call_seconds=20,
+    load_seconds=150,
+    call_seconds=60,
 )
 
 

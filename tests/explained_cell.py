@@ -22,7 +22,7 @@ import pyarrow as pa
 from cell_processes import ProcessCell
 from deltalake import DeltaTable
 from sklearn.ensemble import GradientBoostingClassifier
-from store_process import KEY, free_port, wait_for
+from store_process import ANSWER_SECONDS, KEY, START_SECONDS, free_port, wait_for
 
 from modelwarden.resources.cell import (
     CellIdentity,
@@ -143,7 +143,7 @@ class ExplainedCell(ProcessCell):
         """The table of explanations as it lies on the disk."""
         return DeltaTable(self.store.data_folder / "tables" / "explanations").to_pyarrow_table()
 
-    def until_explained(self, many: int, seconds: float = 60.0) -> None:
+    def until_explained(self, many: int, seconds: float = START_SECONDS) -> None:
         """Wait until so many rows have an explanation."""
         wait_for(lambda: (t := self.told()) is not None and t.explained >= many, seconds, every=0.1)
 
@@ -165,9 +165,12 @@ class ExplainedCell(ProcessCell):
     def at_the_pod(self) -> Iterator[None]:
         """What is sent in the block goes to the pod instead of the store."""
         store = self._http
-        with httpx.Client(base_url=self.url, headers={"Authorization": KEY}, timeout=60) as self._http:
-            yield
-        self._http = store
+        headers = {"Authorization": KEY}
+        with httpx.Client(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS) as self._http:
+            try:
+                yield
+            finally:
+                self._http = store
 
     def summary(self) -> Background:
         """What rows are explained against."""

@@ -15,7 +15,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 from row_senders import Promises, row_of, rows_in_table
-from store_process import StoreProcess
+from store_process import ANSWER_SECONDS, StoreProcess
 
 
 def nested_file(names: list[str], **more: str) -> bytes:
@@ -88,7 +88,7 @@ class MixedSenders:
     def stop(self) -> MixedPromises:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(90)
+            thread.join(2 * ANSWER_SECONDS)
             assert not thread.is_alive()
         return self.promises
 

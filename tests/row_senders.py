@@ -11,7 +11,7 @@ import census_like as census
 import httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
-from store_process import START_SECONDS, StoreProcess, wait_for
+from store_process import ANSWER_SECONDS, START_SECONDS, StoreProcess, wait_for
 
 
 def row_of(name: str) -> dict[str, Any]:
@@ -64,6 +64,7 @@ class Senders:
         self.promises = Promises()
         self._store = store
         self._stopping = threading.Event()
+        self.threads = threads
         self._threads = [
             threading.Thread(target=self._send, args=(f"{label}{number}",), daemon=True)
             for number in range(threads)
@@ -77,7 +78,7 @@ class Senders:
     def stop(self) -> Promises:
         self._stopping.set()
         for thread in self._threads:
-            thread.join(90)
+            thread.join(2 * ANSWER_SECONDS)
             assert not thread.is_alive()
         return self.promises
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from store_process import KEY, free_port
+from store_process import ANSWER_SECONDS, KEY, free_port
 
 from modelwarden_server.innerwire import ARROW_STREAM, TASK, TASKS
 
@@ -64,7 +64,7 @@ class ScriptedExplainer:
         thread = threading.Thread(target=lambda: asyncio.run(until_ended()))
         thread.start()
         try:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + ANSWER_SECONDS
             while True:
                 with contextlib.suppress(httpx.TransportError):
                     httpx.get(f"{self.url}/")
@@ -98,7 +98,7 @@ class Holder:
             thread.join()
 
     def _run(self) -> None:
-        with httpx.Client(base_url=self.url, headers={"Authorization": KEY}, timeout=30) as http:
+        with httpx.Client(base_url=self.url, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS) as http:
             while not self._stopping.is_set():
                 with contextlib.suppress(httpx.TransportError):  # the store was killed: it comes again
                     if self.once(http):

@@ -14,7 +14,7 @@ from granian.server.embed import Server
 from query_rooms import IDENTITY, people, until
 from reference_rooms import parquet
 from starlette.types import ASGIApp
-from store_process import KEY, free_port
+from store_process import ANSWER_SECONDS, KEY, START_SECONDS, free_port
 
 from modelwarden.resources.cell import CellIdentity
 from modelwarden_server.apps import furnish, store_app
@@ -68,14 +68,14 @@ def served(
     thread.start()
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: cell.unready() is None)
-        with httpx.Client(base_url=url, headers={"Authorization": KEY}, timeout=60) as http:
-            until(lambda: answers(http))
+        until(lambda: cell.unready() is None, START_SECONDS)
+        with httpx.Client(base_url=url, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS) as http:
+            until(lambda: answers(http), START_SECONDS)
             yield Served(url, http, cell)
     finally:
         ended.set()
         thread.join()
-        assert cell.close(20)
+        assert cell.close(ANSWER_SECONDS)
 
 
 async def serve_until(ended: threading.Event, app: ASGIApp, port: int) -> None:

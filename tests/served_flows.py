@@ -13,7 +13,7 @@ import census_like
 import flow_files
 import httpx
 from cell_processes import ProcessCell
-from store_process import KEY, free_port, wait_for
+from store_process import ANSWER_SECONDS, KEY, START_SECONDS, free_port, wait_for
 
 from modelwarden.client.conduit.cell import predicting, upload
 from modelwarden.resources.cell import (
@@ -79,7 +79,7 @@ class ServedCell(ProcessCell):
         super().__init__(folder, identity, self.settings(**stage), self.port)
         self.path = f"/v1/{identity.namespace}/{identity.name}/predict"
         headers = {"Authorization": KEY}
-        self.pod = httpx.Client(base_url=self.url, headers=headers, timeout=60)
+        self.pod = httpx.Client(base_url=self.url, headers=headers, timeout=ANSWER_SECONDS)
 
     def settings(self, webhooks: bool = False, explained: bool = False, **stage: Any) -> CellSettings:
         """Settings of a model that is served by one stage, and perhaps explained by it."""
@@ -104,7 +104,7 @@ class ServedCell(ProcessCell):
         zipped.write_bytes(bundle)
         upload(self.store.url, KEY, zipped)
 
-    def deployed(self, bundle: bytes, seconds: float = 60.0) -> list[str]:
+    def deployed(self, bundle: bytes, seconds: float = START_SECONDS) -> list[str]:
         """Wait as `deploy` does until a pod predicts with the bundle, or its flow has failed: why."""
         failures: list[str] = []
         sha256 = hashlib.sha256(bundle).hexdigest()

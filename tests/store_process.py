@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -20,19 +21,27 @@ from modelwarden.resources.cell import CellIdentity, CellSettings, canonical_jso
 from modelwarden.resources.report import StatusReport
 
 KEY = "k" * 64
-START_SECONDS = 300.0 if os.environ.get("MODELWARDEN_LONG") == "1" else 60.0
-"""A long run shares its machine with others, sometimes with many."""
+START_SECONDS = 300.0 if os.environ.get("MODELWARDEN_LONG") == "1" else 180.0
+"""A run shares its machine with others, a long one with many. Waits end with what is waited for."""
+ANSWER_SECONDS = 120.0
+"""Longest wait for one answer of a process that may share two cores with many."""
+_PORTS = range(20_000, 30_000)
 REPO = Path(__file__).resolve().parent.parent
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that was free a moment ago, and that the system gives to nobody: a process which is killed and
+    started again must find it free, and the system's own choices (32768 and more) go to every connection.
+    """
+    chance = random.SystemRandom()  # with the tests' own seed every test would choose the same
+    while True:
+        port = chance.choice(_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30.0, every: float = 0.02) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 120.0, every: float = 0.02) -> Any:
     """The first true value of `what`; fails when there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -116,7 +125,7 @@ class StoreProcess:
 
     def get(self, path: str) -> str:
         """Status and text of an open path; empty while nobody listens."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=ANSWER_SECONDS)
         try:
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -128,7 +137,7 @@ class StoreProcess:
 
     def client(self, **more: Any) -> httpx.Client:
         return httpx.Client(
-            base_url=self.url, headers={"Authorization": KEY}, timeout=60, verify=False, **more
+            base_url=self.url, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS, verify=False, **more
         )
 
     def status(self) -> StatusReport:
@@ -142,9 +151,9 @@ class StoreProcess:
         """kill -9, without warning."""
         assert self.process is not None
         self.process.kill()
-        self.process.wait(30)
+        self.process.wait(ANSWER_SECONDS)
 
-    def terminate(self, seconds: float = 60.0) -> int:
+    def terminate(self, seconds: float = ANSWER_SECONDS) -> int:
         """SIGTERM, and the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
