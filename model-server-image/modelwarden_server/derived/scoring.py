@@ -25,13 +25,12 @@ from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH, EVENT_TIME, ID, INSTANT
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.delta import AppendTable, TableFile
-from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.listening import NEVER_ASKED, Settled
 from modelwarden_server.store.store import Store
 from modelwarden_server.store.upkeep import KeepRules
 
 log = logging.getLogger(__name__)
 ARTEFACT = "artefact"
-NEVER_ASKED = 1 << 62
 _NOTHING = -1
 _BYTES_AT_ONCE = 16 << 20
 _MOST_ROWS, _FEWEST_ROWS = 32_768, 256

@@ -23,21 +23,20 @@ from modelwarden_server.analysis.profile import ReferenceProfile
 from modelwarden_server.analysis.rebin import rebin_slices
 from modelwarden_server.query.batch_counts import BatchCounts
 from modelwarden_server.query.executor import Executor, ThreadExecutor
+from modelwarden_server.query.follower import Follower
 from modelwarden_server.query.generation import Generation
 from modelwarden_server.query.labelling import LabelCells, Labelling, LabelSources, SliceIndex, by_version
 from modelwarden_server.query.sealing import Sealed, SealedFile
-from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, EVENT_TIME
 from modelwarden_server.schema.digest import Words
 from modelwarden_server.store.delta import TableFile
-from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.listening import NEVER_ASKED, Settled
 from modelwarden_server.store.partials import PartialTable, drop_partials
 from modelwarden_server.store.rows_table import RowsTable
 
 log = logging.getLogger(__name__)
 
 _BEHIND = 8
-_NEVER_ASKED = 1 << 62
 _SEAL_SECONDS = 60.0
 _NOTHING = Sealed()
 LABEL_FOLDER = "labels"
@@ -71,7 +70,7 @@ class Profiles(Protocol):
         ...
 
 
-class Folder:
+class Folder(Follower):
     """The partials of one cell. `fold` is the writer's, `start`, `wake` and `stop` the cell's, `live`
     everybody's.
     """
@@ -90,6 +89,7 @@ class Folder:
         """`stored` are the attributes that are columns of the table; partials go under `root`. `by_batch`: of
         a batch model.
         """
+        super().__init__("partials", "partials", pace.persist_seconds)
         self._by_batch = by_batch
         self._table, self._stored, self._profiles, self._root = table, stored, profiles, root
         self._pace, self._labels = pace, labels
@@ -100,30 +100,13 @@ class Folder:
         self._clock: Callable[[], float] = time.monotonic
         self._executor: Executor = ThreadExecutor(2, 2)
         self._live: Generation | None = None
-        self.problem: str | None = None
-        """Why partials are behind the table, if they are."""
         # Held while a version is folded or generations change: short, because what takes long is done before.
         self._turn = threading.Lock()
-        self._moved = threading.Condition()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._unwanted = Unwanted()
-        self._thread = threading.Thread(target=self._run, name="partials", daemon=True)
 
     @property
     def live(self) -> Generation | None:
         """The partials to answer from; None until the first have caught up."""
         return self._live
-
-    def start(self) -> None:
-        """Begin to catch up with what is in the table."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """The profile to compare with may be another one: change to its partials as soon as
-        they have caught up.
-        """
-        self._wake.set()
 
     def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         """Take in what the writer just committed as `version` (a `CommitListener`).
@@ -136,30 +119,15 @@ class Folder:
         except Exception as error:  # noqa: BLE001 - the writer must not stop for the sake of an answer
             self.problem = self._told(error)
 
-    def behind(self, version: int) -> None:
-        """See CommitListener: the thread catches up from the table."""
-        del version
-        self._wake.set()
-
-    def fold_truth(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """See CommitListener: labels are read from the table by the thread."""
-        del version, batches
-        self._wake.set()
-
-    def behind_truth(self, version: int) -> None:
-        """See CommitListener."""
-        del version
-        self._wake.set()
-
     def settled(self) -> Settled:
         """See CommitListener: what is in the partials on the disk."""
         live = self._live
         if live is None:
-            return Settled(-1, -1 if self._labels is not None else _NEVER_ASKED)
+            return Settled(-1, -1 if self._labels is not None else NEVER_ASKED)
         labelling = live.labelling
         reached = [live.table.folded, *([] if live.batches is None else [live.batches.kept])]
         if labelling is None:
-            return Settled(min(reached), _NEVER_ASKED)
+            return Settled(min(reached), NEVER_ASKED)
         return Settled(min(*reached, labelling.committed[0], labelling.slices.kept), labelling.kept)
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
@@ -176,13 +144,6 @@ class Folder:
         with self._sealing:
             self._sealed.keep(self._sealed.current.with_slices(slices, live.name))
 
-    def forget(self, keys: Words) -> None:
-        """Remove ids, whose rows are gone from the tables, from all that is kept by id (`Store.on_forget`).
-        Durable when this returns; their counts stay. Raises OSError or CommitError; then it is to be asked
-        again.
-        """
-        self._unwanted.ask(keys, self._wake.set)
-
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the table now is in the live partials; False if that takes too long."""
         newest = max((file.version for file in self._table.files_added(-1)), default=-1)
@@ -197,8 +158,7 @@ class Folder:
                 return False
             return live.labelling is None or live.labelling.current
 
-        with self._moved:
-            return self._moved.wait_for(reached, timeout)
+        return self._wait_for(reached, timeout)
 
     def _take(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
         live = self._live
@@ -215,40 +175,13 @@ class Folder:
         if live.pending > self._pace.persist_entries:
             self._wake.set()
 
-    def _progressed(self) -> None:
-        with self._moved:
-            self._moved.notify_all()
+    def _step(self) -> None:
+        self._change()
+        self._tend()
 
-    def stop(self) -> None:
-        """Stop the thread and bring what is pending to the disk."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.problem = self._attempt(self._change) or self._attempt(self._tend)
-            self._unwanted.attend(self._drop)
-            # A problem wakes the thread too: it waits a little, so that failing does not keep it busy.
-            self._stopping.wait(1.0 if self.problem else 0.0)
-            self._wake.wait(self._pace.persist_seconds)
-            self._wake.clear()
-        self._unwanted.attend(self._drop)
-        self.problem = self._attempt(self._persist) or self._attempt(self._keep_batches)
-
-    def _attempt(self, work: Callable[[], None]) -> str | None:
-        """The thread's edge: what fails is told and tried again; nothing but answers depends on it."""
-        try:
-            work()
-        except Exception as error:  # noqa: BLE001
-            return self._told(error)
-        return None
-
-    def _told(self, error: Exception) -> str:
-        log.warning("partials are behind: %s", error, exc_info=error)
-        self._wake.set()
-        return f"{type(error).__name__}: {error}"
+    def _keep(self) -> None:
+        self._persist()
+        self._keep_batches()
 
     def _drop(self, keys: Words) -> None:
         """What is read from the tables after this no longer has these ids: their rows went before."""

@@ -21,12 +21,11 @@ import pyarrow as pa
 
 from modelwarden_server.durable import make_folder, replace_file, sync_file, sync_folder
 from modelwarden_server.schema.compiled import ARRIVAL_TIME, BATCH
-from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.listening import NEVER_ASKED, Settled
 from modelwarden_server.store.rows_table import RowsTable
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _KEEP_EVERY = 50
-_NEVER = 1 << 62
 
 
 class BatchError(Exception):
@@ -125,7 +124,7 @@ class Batches:
     def settled(self) -> Settled:
         """See CommitListener: as far as the counts are written down."""
         with self._lock:
-            return Settled(self._kept, _NEVER)
+            return Settled(self._kept, NEVER_ASKED)
 
     def retired(self, _slices: Sequence[int], _batches: Sequence[str]) -> None:
         """See CommitListener: rows that go have been counted."""

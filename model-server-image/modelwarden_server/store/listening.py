@@ -6,11 +6,13 @@ Must not know what a listener does with rows.
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import pyarrow as pa
 
 log = logging.getLogger(__name__)
+NEVER_ASKED: Final = 1 << 62
+"""In `Settled`: of a listener that asks for no file by its version, whatever is compacted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Listeners:
         """What all of them have settled."""
         found = [listener.settled() for listener in self._all]
         if not found:
-            return Settled(1 << 62, 1 << 62)
+            return Settled(NEVER_ASKED, NEVER_ASKED)
         return Settled(min(s.inferences for s in found), min(s.truth for s in found))
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:

@@ -9,11 +9,12 @@ from query_rooms import NOON, until
 from scored_rows import HASH, ScoredRows, during, scored_alone
 
 from modelwarden_server.analysis.code_space import slice_of
-from modelwarden_server.derived.scoring import NEVER_ASKED, rows_at_once
+from modelwarden_server.derived.scoring import rows_at_once
 from modelwarden_server.log.segments import SegmentLog
 from modelwarden_server.schema.compiled import EVENT_TIME, ID
 from modelwarden_server.schema.digest import id_keys
 from modelwarden_server.store.delta import Replacement
+from modelwarden_server.store.listening import NEVER_ASKED
 from modelwarden_server.store.rewriting import merge_files
 from modelwarden_server.store.upkeep import KeepRules
 

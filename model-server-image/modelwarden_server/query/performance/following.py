@@ -14,20 +14,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from modelwarden_server.analysis.performance.layout import Definition
 from modelwarden_server.query.batch_names import BatchNames
+from modelwarden_server.query.follower import Follower
 from modelwarden_server.query.performance.baseline import ReferenceRows, kept_or_counted
 from modelwarden_server.query.performance.cube import Cube, CubeSources, OldRows
 from modelwarden_server.query.sealing import SealedFile
-from modelwarden_server.query.unwanted import Unwanted
 from modelwarden_server.schema.digest import Words
-from modelwarden_server.store.listening import Settled
+from modelwarden_server.store.listening import NEVER_ASKED, Settled
 from modelwarden_server.store.partials import drop_partials
 
 log = logging.getLogger(__name__)
-_NEVER_ASKED = 1 << 62
 _SEAL_SECONDS = 60.0
 _NAMES = "names"
 _COMPLETE = "complete"
@@ -45,7 +42,7 @@ class Pace:
 DEFAULT_PACE = Pace()
 
 
-class OutcomeFollower:
+class OutcomeFollower(Follower):
     """The sums of one cell (a `CommitListener`). `wanted` says what is to be counted, None for nothing."""
 
     def __init__(
@@ -57,58 +54,24 @@ class OutcomeFollower:
     ) -> None:
         """`reference` gives the rows to compare with, None while there are none."""
         self._sources, self._wanted, self._pace = sources, wanted, pace or DEFAULT_PACE
+        super().__init__("outcomes", "sums of outcomes", self._pace.persist_seconds)
         self._reference = reference
         self._sealed = SealedFile(sources.root)
         self._sealing = threading.Lock()
-        self._moved = threading.Condition()
-        self._wake = threading.Event()
-        self._stopping = threading.Event()
-        self._unwanted = Unwanted()
         self._persisted = 0.0
         self._live: Cube | None = None
         self._nothing = False
-        self.problem: str | None = None
-        """Why sums are behind the tables, if they are."""
-        self._thread = threading.Thread(target=self._run, name="outcomes", daemon=True)
 
     @property
     def live(self) -> Cube | None:
         """The sums to answer from; None until the first have caught up, or while nothing is counted."""
         return self._live
 
-    def start(self) -> None:
-        """Begin to catch up."""
-        self._thread.start()
-
-    def wake(self) -> None:
-        """What is to be counted may be another thing now."""
-        self._wake.set()
-
-    def fold(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """See CommitListener: rows are read from the table by the thread."""
-        del version, batches
-        self._wake.set()
-
-    def behind(self, version: int) -> None:
-        """See CommitListener."""
-        del version
-        self._wake.set()
-
-    def fold_truth(self, version: int, batches: Sequence[pa.RecordBatch]) -> None:
-        """See CommitListener."""
-        del version, batches
-        self._wake.set()
-
-    def behind_truth(self, version: int) -> None:
-        """See CommitListener."""
-        del version
-        self._wake.set()
-
     def settled(self) -> Settled:
         """See CommitListener: what is on the disk."""
         live = self._live
         if live is None:
-            return Settled(_NEVER_ASKED, _NEVER_ASKED) if self._nothing else Settled(-1, -1)
+            return Settled(NEVER_ASKED, NEVER_ASKED) if self._nothing else Settled(-1, -1)
         return Settled(*live.kept)
 
     def retired(self, slices: Sequence[int], batches: Sequence[str]) -> None:
@@ -128,10 +91,6 @@ class OutcomeFollower:
         with self._sealing:
             self._sealed.keep(self._sealed.current.with_slices(places, live.definition.hash))
 
-    def forget(self, keys: Words) -> None:
-        """Remove ids from what is kept by id (`Store.on_forget`); what they counted stays."""
-        self._unwanted.ask(keys, self._wake.set)
-
     def reach(self, timeout: float) -> bool:
         """Wait until what is in the tables now, and the reference, is counted by the definition that is
         wanted now; False if that takes too long, or nothing is to be counted.
@@ -145,36 +104,7 @@ class OutcomeFollower:
             rows = self._reference()
             return (None if rows is None else rows.content_hash) == (live.baseline and live.baseline[0])
 
-        with self._moved:
-            return self._moved.wait_for(reached, timeout)
-
-    def stop(self) -> None:
-        """Stop the thread and bring what is pending to the disk."""
-        self._stopping.set()
-        self._wake.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            self.problem = self._attempt(self._step)
-            self._unwanted.attend(self._drop)
-            # A problem wakes the thread too: it waits a little, so that failing does not keep it busy.
-            self._stopping.wait(1.0 if self.problem else 0.0)
-            self._wake.wait(self._pace.persist_seconds)
-            self._wake.clear()
-        self._unwanted.attend(self._drop)
-        self.problem = self._attempt(self._persist)
-
-    def _attempt(self, work: Callable[[], None]) -> str | None:
-        """The thread's edge: what fails is told and tried again; nothing but answers depends on it."""
-        try:
-            work()
-        except Exception as error:
-            log.warning("sums of outcomes are behind: %s", error, exc_info=error)
-            self._wake.set()
-            return f"{type(error).__name__}: {error}"
-        return None
+        return self._wait_for(reached, timeout)
 
     def _step(self) -> None:
         wanted = self._wanted()
@@ -190,15 +120,14 @@ class OutcomeFollower:
         if live is None:
             return
         live.definition = wanted
-        live.catch_up(self._progressed(live))
+        live.catch_up(self._going_on(live))
         self._compare(live)
-        with self._moved:
-            self._moved.notify_all()
+        self._progressed()
         now = time.monotonic()
         many = live.counts.pending > self._pace.persist_entries
         if many or now - self._persisted > self._pace.persist_seconds:
             self._persisted = now
-            self._persist()
+            self._keep()
 
     def _compare(self, live: Cube) -> None:
         rows = self._reference()
@@ -219,7 +148,7 @@ class OutcomeFollower:
                     cube.take_over(rows, sealed)
             if cube.counts.carried:
                 cube.labelling.known_before = sealed.holds
-            cube.catch_up(self._progressed(cube))
+            cube.catch_up(self._going_on(cube))
             if self._stopping.is_set():
                 return
             cube.persist(self._pace.memory_bytes)
@@ -244,13 +173,13 @@ class OutcomeFollower:
             return OldRows.live(old)
         return OldRows.opened(self._sources.root / keeper[:32], self._sources)
 
-    def _progressed(self, cube: Cube) -> Callable[[], bool]:
-        def progressed() -> bool:
+    def _going_on(self, cube: Cube) -> Callable[[], bool]:
+        def going_on() -> bool:
             if cube.counts.pending > self._pace.persist_entries:
                 cube.persist(self._pace.memory_bytes)
             return not self._stopping.is_set()
 
-        return progressed
+        return going_on
 
     def _drop(self, keys: Words) -> None:
         live = self._live
@@ -259,7 +188,7 @@ class OutcomeFollower:
         if live is not None:
             live.counts.forget(keys)
 
-    def _persist(self) -> None:
+    def _keep(self) -> None:
         if self._live is not None:
             self._live.persist(self._pace.memory_bytes)
 
