@@ -14,8 +14,8 @@ import pytest
 from crash_steps import ids, write_all
 from disk_recorder import after_power_cuts, built_shim
 from log_records import SCHEMA
-from mixed_senders import MixedSenders, label_of
-from store_process import StoreProcess, running
+from mixed_senders import MixedPromises, MixedSenders, label_of
+from store_process import START_SECONDS, StoreProcess, running
 
 from modelwarden_server.log.protocol import LogDamagedError
 from modelwarden_server.store.store import Store
@@ -42,6 +42,11 @@ def note(trace: Path, senders: MixedSenders) -> _Noted:
     return _Noted(trace.stat().st_size, acknowledged, labels)
 
 
+def enough(promises: MixedPromises) -> bool:
+    """Whether there is something of each kind to be lost, however slow the machine is."""
+    return promises.files > 1 and len(promises.acknowledged) > 200 and len(promises.labels) > 20
+
+
 @dataclass
 class _Recorded:
     """A store that was recorded while clients sent to it."""
@@ -60,7 +65,8 @@ def recorded(folder: Path, seconds: float, **environment: str) -> _Recorded:
     with running(store):
         senders = MixedSenders(store).start()
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline or not senders.promises.files:
+        while time.monotonic() < deadline or not enough(senders.promises):
+            assert time.monotonic() < deadline + START_SECONDS, senders.promises.wrong[:3]
             time.sleep(0.02)
             noted.append(note(trace, senders))
         promises = senders.stop()
