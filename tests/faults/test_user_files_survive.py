@@ -12,13 +12,12 @@ import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import census_like
 import httpx
 import pytest
 from small_disk import MIB, small_disk
-from store_process import StoreProcess, running, wait_for
+from store_process import START_SECONDS, StoreProcess, running, wait_for
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden.resources.server import ServerPlan
@@ -57,6 +56,24 @@ def upload(store: StoreProcess, content: bytes) -> httpx.Response:
         return client.patch(path, files=[("user_project.zip", ("x", content))])
 
 
+def upload_slowly(
+    store: StoreProcess, content: bytes, half: threading.Event, go_on: threading.Event
+) -> httpx.Response:
+    """Send the first half, say so, and the other when told to."""
+
+    def form() -> Iterator[bytes]:
+        yield b'--b\r\nContent-Disposition: form-data; name="user_project.zip"; filename="x"\r\n\r\n'
+        yield content[: len(content) // 2]
+        half.set()
+        go_on.wait()
+        yield content[len(content) // 2 :]
+        yield b"\r\n--b--\r\n"
+
+    path = f"/api/v3/models/{store.identity.model_id}/enrichments/explainability"
+    with store.client() as client:
+        return client.patch(path, content=form(), headers={"Content-Type": "multipart/form-data; boundary=b"})
+
+
 def plan(store: StoreProcess) -> ServerPlan:
     with store.client() as client:
         return ServerPlan.model_validate(client.get("/internal/v1/server").raise_for_status().json())
@@ -75,9 +92,8 @@ def test_an_answered_upload_is_in_use_after_a_kill_and_nothing_is_left_over(tmp_
             ending = threading.Event()
 
             def send(ending: threading.Event = ending) -> None:
-                number = answered[-1] if answered else 0
                 while not ending.is_set():
-                    number = (number + 1) % len(projects)
+                    number = ((answered[-1] if answered else 0) + 1) % len(projects)
                     try:
                         if upload(store, project(number)).status_code == 202:
                             answered.append(number)
@@ -146,23 +162,32 @@ def test_a_full_disk_refuses_a_file_and_keeps_what_is_in_use(tmp_path: Path) -> 
 def test_rows_are_taken_in_while_a_large_file_arrives(tmp_path: Path) -> None:
     """An upload takes no lock of the writer: acknowledged rows go on being acknowledged meanwhile."""
     with running(StoreProcess(tmp_path, settings=settings())) as store, store.client() as client:
-        arrived = threading.Event()
-        answers: list[Any] = []
+        half, go_on, ended = threading.Event(), threading.Event(), threading.Event()
+        answers: list[httpx.Response] = []
 
         def send() -> None:
-            answers.append(upload(store, project(1, 64 * MIB)))
-            arrived.set()
+            try:
+                answers.append(upload_slowly(store, project(1, 64 * MIB), half, go_on))
+            finally:
+                half.set()
+                ended.set()
 
         sender = threading.Thread(target=send)
         sender.start()
-        rows = slowest = 0.0
-        while not arrived.is_set():
-            begun = time.monotonic()
-            body = census_like.body(census_like.row(f"r{rows}"))
-            assert client.post(store.inferences_path, content=body).status_code == 207
-            slowest = max(slowest, time.monotonic() - begun)
-            rows += 1
-        sender.join()
+        rows, slowest = 0, 0.0
+        try:
+            assert half.wait(START_SECONDS)
+            while not ended.is_set():
+                begun = time.monotonic()
+                body = census_like.body(census_like.row(f"r{rows}"))
+                assert client.post(store.inferences_path, content=body).status_code == 207
+                slowest = max(slowest, time.monotonic() - begun)
+                rows += 1
+                if rows > 5:  # with half of the file inside; the others while the rest is taken in
+                    go_on.set()
+        finally:
+            go_on.set()
+            sender.join()
         assert answers[0].status_code == 202
-        print(f"{rows:.0f} rows one by one meanwhile, the slowest in {slowest * 1000:.0f} ms")
+        print(f"{rows} rows one by one meanwhile, the slowest in {slowest * 1000:.0f} ms")
         assert rows > 5
