@@ -62,7 +62,7 @@ def cage(request: pytest.FixtureRequest) -> Iterator[Cage]:
         child = Child(wanted)
         child.start()
         try:
-            status = child.wait(60)
+            status = child.wait(180)
             assert status.state == "Ready", status.message
             assert "seccomp" in status.isolation
             yield Cage(child, folder, listener)
