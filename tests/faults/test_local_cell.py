@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from store_process import REPO, free_port, wait_for
+from store_process import ANSWER_SECONDS, REPO, START_SECONDS, free_port, wait_for
 
 from modelwarden.resources.report import StatusReport
 
@@ -35,7 +35,14 @@ def write_yaml(folder: Path, threshold: float) -> None:
         "metadata": {"name": "census-2015"},
         "spec": {"modelRef": {"name": "census"}},
     }
-    (folder / "model.yaml").write_text(yaml.safe_dump_all([model, dataset]))
+    at_once(folder / "model.yaml", yaml.safe_dump_all([model, dataset]))
+
+
+def at_once(path: Path, text: str) -> None:
+    """Whoever looks at the folder meanwhile finds the file as it was or as it is, not the half of it."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 ENTRYPOINT = """
@@ -62,7 +69,7 @@ def write_project(folder: Path) -> None:
             "explainability": {"explanationAlgo": "shap", "explanationNsamples": 200, "project": source},
         },
     }
-    (folder / "why.yaml").write_text(yaml.safe_dump_all([config, enrichment]))
+    at_once(folder / "why.yaml", yaml.safe_dump_all([config, enrichment]))
 
 
 def reference(path: Path) -> Path:
@@ -108,19 +115,28 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
     with output.open("wb") as screen:
         process = subprocess.Popen(command, env=environment, stdout=screen, stderr=screen)
     screens = ExitStack()
+
+    def told() -> str:
+        # The end may be half a character that is being written.
+        return output.read_text(errors="replace")
+
     try:
-        wait_for(lambda: process.poll() is not None or "Ctrl-C ends it" in output.read_text(), 60)
+        wait_for(lambda: process.poll() is not None or "Ctrl-C ends it" in told(), START_SECONDS)
+        assert process.poll() is None, told()
         key = (folder / ".modelwarden" / "census" / "key").read_text()
         client = screens.enter_context(
             httpx.Client(
-                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": key}, timeout=60, verify=False
+                base_url=f"http://127.0.0.1:{port}",
+                headers={"Authorization": key},
+                timeout=ANSWER_SECONDS,
+                verify=False,
             )
         )
 
         def status() -> StatusReport:
             return StatusReport.from_json(client.get("/status").raise_for_status().content)
 
-        wait_for(lambda: "census-2015: profiled, 2000 rows" in output.read_text(), 90)
+        wait_for(lambda: "census-2015: profiled, 2000 rows" in told(), START_SECONDS)
         chance = random.Random(2)
         rows = [census.row(i, age=chance.randrange(60, 99), income=chance.gauss(0, 1)) for i in range(400)]
         path = f"/api/v3/models/{status().model_id}/inferences"
@@ -130,8 +146,10 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
         assert "age" in [f.name for f in report.drift.features if f.drifted]
         write_project(folder)
         wait_for(lambda: status().settings_generation == 1)
-        wait_for(lambda: "explanations is ready" in output.read_text(), 90)
-        first = client.get(f"{path}/{rows[0]['partner_inference_id']}/explanation").raise_for_status().json()
+        wait_for(lambda: "explanations is ready" in told(), START_SECONDS)
+        asked = f"{path}/{rows[0]['partner_inference_id']}/explanation"
+        # Whoever is refused for a moment is told to ask again.
+        first = wait_for(lambda: (a := client.get(asked)).status_code == 200 and a.json())
         by_age = {
             o["attribute_name"]: o["explanation_value"] for o in first["explanation"][0]["importance_scores"]
         }
@@ -141,11 +159,11 @@ def test_one_command_runs_a_model_from_its_yaml(tmp_path: Path) -> None:
         wait_for(lambda: status().server is None)
         write_yaml(folder, 0.3)
         wait_for(lambda: status().settings_generation == 3)
-        (folder / "model.yaml").write_text("a: [")
+        at_once(folder / "model.yaml", "a: [")
         wait_for(lambda: "cannot be read as YAML" in (status().settings_error or ""))
         process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-        assert "features drifted" in output.read_text()
+        assert process.wait(ANSWER_SECONDS) == 0
+        assert "features drifted" in told()
     finally:
         screens.close()
         if process.poll() is None:
@@ -162,7 +180,8 @@ def test_a_port_that_is_taken_is_told_in_a_sentence(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run([*command, "--port", port], env=environment, capture_output=True, timeout=120)
+        command += ["--port", port, "--server-port", str(free_port())]
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=START_SECONDS)
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stdout.decode()
     assert b"Traceback" not in done.stdout + done.stderr

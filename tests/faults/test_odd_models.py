@@ -24,7 +24,7 @@ import pytest
 import yaml
 from odd_models import Odd, odd_models
 from odd_rows import MARK, times
-from store_process import REPO, free_port, wait_for
+from store_process import REPO, START_SECONDS, free_port, wait_for
 
 pytestmark = pytest.mark.faults
 CASES = odd_models()
@@ -55,7 +55,12 @@ class Watched:
     def told(self) -> str:
         """What it printed and logged."""
         logs = [self.folder / "screen", *self.folder.glob(".modelwarden/**/server.log")]
-        return "\n".join(path.read_text() for path in logs)
+        return "\n".join(text_of(path) for path in logs)
+
+
+def text_of(path: Path) -> str:
+    """What is there so far: its end may be half a character that is being written."""
+    return path.read_text(errors="replace")
 
 
 def parsed(text: str) -> Any:
@@ -88,6 +93,7 @@ def local(folder: Path, odd: Odd) -> Iterator[Watched]:
     write_folder(folder, odd)
     port = free_port()
     command = [sys.executable, "-m", "modelwarden_server", "local", str(folder), "--port", str(port)]
+    command += ["--server-port", str(free_port())]
     command += ["--reference", str(table(folder / "reference.parquet", odd.reference))]
     environment = os.environ | {"PYTHONPATH": f"{REPO}/operator:{REPO}/model-server-image"}
     with (folder / "screen").open("wb") as screen:
@@ -95,21 +101,23 @@ def local(folder: Path, odd: Odd) -> Iterator[Watched]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(
-            lambda: process.poll() is not None or "Ctrl-C ends it" in (folder / "screen").read_text(), 90
+            lambda: process.poll() is not None or "Ctrl-C ends it" in text_of(folder / "screen"),
+            START_SECONDS,
         )
-        assert process.poll() is None, (folder / "screen").read_text()
+        assert process.poll() is None, text_of(folder / "screen")
         key = (folder / ".modelwarden" / "odd" / "key").read_text()
         with httpx.Client(base_url=url, headers={"Authorization": key}, timeout=120) as client:
-            wait_for(lambda: ready(client), 60)
+            wait_for(lambda: ready(client), START_SECONDS)
             yield Watched(folder, client, client.get("/status").json()["modelId"])
         assert process.poll() is None, "it died"
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             try:
-                process.wait(60)
+                process.wait(START_SECONDS)
             finally:
                 process.kill()
+                process.wait()
 
 
 def ready(client: httpx.Client) -> bool:
@@ -263,9 +271,9 @@ def metrics_are_sound(text: str) -> None:
 
 def check(cell: Watched, odd: Odd) -> None:
     if odd.reference_refused:
-        wait_for(lambda: "parquet was not taken" in " ".join(cell.told().split()), 60, 0.2)
+        wait_for(lambda: "parquet was not taken" in " ".join(cell.told().split()), START_SECONDS, 0.2)
     else:
-        wait_for(lambda: profiled(cell), 120, 0.2)
+        wait_for(lambda: profiled(cell), START_SECONDS, 0.2)
     send(cell, odd)
     wait_for(lambda: settled(cell), 240, 0.5)
     states = cell.states()
