@@ -9,7 +9,7 @@ from pathlib import Path
 import census_like as census
 import httpx
 import pytest
-from store_process import KEY, StoreProcess, wait_for
+from store_process import ANSWER_SECONDS, KEY, START_SECONDS, StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
@@ -52,7 +52,7 @@ class Sender:
 
     def _acknowledged(self, method: str, body: list[dict[str, object]]) -> None:
         url = f"{self.store.url}{self.store.inferences_path}"
-        answer = httpx.request(method, url, json=body, headers={"Authorization": KEY}, timeout=30)
+        answer = httpx.request(method, url, json=body, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS)
         assert answer.json()["counts"]["success"] == len(body), answer.text
 
     def expected(self) -> list[list[int]]:
@@ -66,13 +66,13 @@ class Sender:
     def told(self, **asked: str) -> Iterator[tuple[str, int, list[list[int]]]]:
         path = f"{self.store.url}/api/v3/models/{self.store.identity.model_id}/performance"
         day = {"start": "2026-11-21T00:00:00Z", "end": "2026-11-22T00:00:00Z"}
-        answer = httpx.get(path, params=day | asked, headers={"Authorization": KEY}, timeout=60)
+        answer = httpx.get(path, params=day | asked, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS)
         if answer.status_code == 200:
             (window,) = answer.json()["query_result"]
             yield answer.json()["source"], window["rows"], window["confusion"]["predicted_by_true"]
 
     def check(self) -> None:
-        answer = wait_for(lambda: next(self.told(), None), 60)
+        answer = wait_for(lambda: next(self.told(), None), START_SECONDS)
         assert answer == ("partials", self.sent, self.expected())
 
 
@@ -81,8 +81,7 @@ def test_sums_survive_kill_9_at_random_moments(tmp_path: Path) -> None:
     chance = random.Random(11)
     store = StoreProcess(tmp_path, commit_seconds=0.05, module="eager_store")
     sender = Sender(store, chance)
-    store.start()
-    try:
+    with running(store):
         for kill in range(KILLS):
             for _ in range(4):
                 sender.send()
@@ -95,7 +94,5 @@ def test_sums_survive_kill_9_at_random_moments(tmp_path: Path) -> None:
             store.start()
         sender.check()
         everybody = '[{"property": "age", "comparator": "NotNull"}]'
-        by_rows = wait_for(lambda: next(sender.told(filter=everybody), None), 60)
+        by_rows = wait_for(lambda: next(sender.told(filter=everybody), None), START_SECONDS)
         assert by_rows == ("rows", sender.sent, sender.expected())
-    finally:
-        store.kill()

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from query_rooms import IDENTITY, people
 from reference_rooms import parquet
-from store_process import KEY, StoreProcess, wait_for
+from store_process import ANSWER_SECONDS, KEY, StoreProcess, running, wait_for
 
 from modelwarden.resources.keys import job_key
 from modelwarden_server.jobs.command import DONE, run
@@ -31,6 +31,7 @@ def upload(store: StoreProcess, content: bytes) -> int | None:
             answer = client.post(PATH, files=[("reference_data", ("x.parquet", content))])
     except httpx.TransportError:
         return None
+    assert answer.status_code in (207, 503), answer.text
     return answer.json()["counts"]["success"] if answer.status_code == 207 else None
 
 
@@ -44,9 +45,8 @@ def persist(store: StoreProcess, content: bytes, between: Callable[[], None]) ->
 @pytest.mark.timeout(1800)
 def test_uploads_survive_kills_exactly_once(tmp_path: Path) -> None:
     chance = random.Random(20261121)
-    store = StoreProcess(tmp_path, identity=IDENTITY).start()
     acknowledged = 0
-    try:
+    with running(StoreProcess(tmp_path, identity=IDENTITY)) as store:
         for kill in range(KILLS):
             content = parquet(people(20_000 + kill, seed=kill))
             process = store.process
@@ -55,7 +55,7 @@ def test_uploads_survive_kills_exactly_once(tmp_path: Path) -> None:
             killer.start()
             first = upload(store, content)
             killer.join()
-            process.wait(30)
+            process.wait(ANSWER_SECONDS)
             store.start()
             repeated = persist(store, content, lambda: time.sleep(0.05))
             assert repeated == 20_000 + kill
@@ -79,5 +79,3 @@ def test_uploads_survive_kills_exactly_once(tmp_path: Path) -> None:
         store.kill()
         store.start()
         wait_for(lambda: store.status().active_reference == dataset.name)
-    finally:
-        store.kill()

@@ -22,7 +22,7 @@ import pytest
 from pyarrow import fs
 from query_rooms import IDENTITY, people
 from reference_rooms import parquet
-from store_process import KEY, REPO, StoreProcess, free_port, running, wait_for
+from store_process import ANSWER_SECONDS, KEY, REPO, StoreProcess, free_port, running, wait_for
 
 from modelwarden.resources.keys import job_key
 from modelwarden_server.jobs.command import AGAIN, DONE, NEVER, run
@@ -162,16 +162,16 @@ def bucket(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     command = [program, "--access", "tester", "--secret", "tester-secret", "--port", f"127.0.0.1:{port}"]
     process = subprocess.Popen([*command, "posix", tmp_path / "s3"], stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: _listens(port), 20)
+        wait_for(lambda: _listens(port))
         yield f"http://127.0.0.1:{port}", tmp_path / "credentials"
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
+        process.wait(ANSWER_SECONDS)
 
 
 def _listens(port: int) -> bool:
     try:
-        httpx.get(f"http://127.0.0.1:{port}/", timeout=1)
+        httpx.get(f"http://127.0.0.1:{port}/", timeout=10)
     except httpx.TransportError:
         return False
     return True
@@ -222,33 +222,29 @@ def test_a_load_survives_kills_of_job_and_store_and_holds_the_source_and_nothing
     folder.mkdir()
     for number in range(4):
         (folder / f"{number}.parquet").write_bytes(parquet(people(20_000, seed=number)))
-    store = StoreProcess(tmp_path / "store", identity=IDENTITY).start()
-    load = Load(store, "claim", {"persistentVolumeClaim": {"claimName": "mine", "path": "/"}})
-    load.declare()
-    rows = store.data_folder / "tables" / "reference" / "claim"
-    try:
+    with running(StoreProcess(tmp_path / "store", identity=IDENTITY)) as store:
+        load = Load(store, "claim", {"persistentVolumeClaim": {"claimName": "mine", "path": "/"}})
+        load.declare()
+        rows = store.data_folder / "tables" / "reference" / "claim"
         for kill in range(3):
             before = set(rows.glob("part-*.parquet"))
             job = load.launch(folder)
             wanted = chance.randrange(1, 4)
-            wait_for(
-                lambda b=before, w=wanted, j=job: (
-                    len(set(rows.glob("part-*")) - b) >= w or j.poll() is not None
+            try:
+                wait_for(
+                    lambda b=before, w=wanted, j=job: (
+                        len(set(rows.glob("part-*")) - b) >= w or j.poll() is not None
+                    )
                 )
-            )
-            if kill % 2:
-                assert store.process is not None
-                store.process.kill()
-                store.process.wait(30)
-                store.start()
-            job.kill()
-            job.wait(30)
+                if kill % 2:
+                    store.kill()
+                    store.start()
+            finally:
+                job.kill()
+                job.wait(ANSWER_SECONDS)
             assert load.declare().status_code == 200
         assert load.run(folder)[0] == DONE
         closed = load.declare(closed=True, totalRecordCount=80_000).json()
         assert (closed["state"], closed["records"]) == ("closed", 80_000)
         uploads = store.data_folder / "uploads"
         assert list(uploads.iterdir()) == []
-    finally:
-        if store.process is not None and store.process.poll() is None:
-            store.kill()

@@ -19,7 +19,7 @@ import httpx
 import pytest
 from query_rooms import IDENTITY, people
 from reference_rooms import parquet
-from store_process import KEY, REPO, StoreProcess, running, wait_for
+from store_process import ANSWER_SECONDS, KEY, REPO, START_SECONDS, StoreProcess, running, wait_for
 from trivial_training import NAME
 
 from modelwarden.resources.keys import job_key
@@ -114,7 +114,7 @@ def undisturbed(template: Path, tmp_path_factory: pytest.TempPathFactory) -> str
 
 def ended(job: "subprocess.Popen[bytes]", code: int) -> list[dict[str, object]]:
     """The lines of a Job that has ended as it should."""
-    out, _ = job.communicate(timeout=60)
+    out, _ = job.communicate(timeout=START_SECONDS)
     assert job.returncode == code, out.decode()
     return [json.loads(line) for line in out.splitlines() if line.startswith(b"{")]
 
@@ -126,8 +126,13 @@ def training(store: Trained) -> Iterator["subprocess.Popen[bytes]"]:
     gate.touch()
     job = store.job(f"wait:{gate}")
     try:
-        wait_for(lambda: gate.with_name("gate.reached").exists())
+        wait_for(lambda: gate.with_name("gate.reached").exists() or job.poll() is not None, START_SECONDS)
+        assert job.poll() is None
         yield job
+    except BaseException:
+        job.kill()
+        job.communicate(timeout=ANSWER_SECONDS)
+        raise
     finally:
         gate.unlink()
 
@@ -135,7 +140,7 @@ def training(store: Trained) -> Iterator["subprocess.Popen[bytes]"]:
 def test_a_job_that_is_killed_is_due_again_and_gives_the_same(store: Trained, undisturbed: str) -> None:
     with training(store) as job:
         job.send_signal(signal.SIGKILL)
-        job.communicate(timeout=10)
+        job.communicate(timeout=ANSWER_SECONDS)
         before = store.entry()
         assert (before.state, before.due, before.installed) == ("Training", True, None)
         assert store.artefacts == []
@@ -181,7 +186,10 @@ def test_an_artefact_whose_answer_is_lost_is_brought_once(store: Trained, undist
 
     task = TrainTask(NAME, str(store.entry().wanted), store.folder, lambda _: train)
     with StoreClient(store.url, KEY) as client:
-        client._http = httpx.Client(base_url=store.url, headers={"Authorization": KEY}, transport=Losing())
+        headers = {"Authorization": KEY}
+        client._http = httpx.Client(
+            base_url=store.url, headers=headers, transport=Losing(), timeout=ANSWER_SECONDS
+        )
         run_train(task, client, lambda *_, **__: None)
     assert Losing.puts == 2
     assert (store.entry().state, store.entry().artefact_hash) == ("Ready", undisturbed)
@@ -216,18 +224,16 @@ def test_a_store_killed_again_and_again_during_installations_is_never_half_insta
 ) -> None:
     seen = set()
     for attempt in range(ROUNDS):
-        job = store.job() if store.entry().due else None
-        if job is not None:
-            with contextlib.suppress(AssertionError):
-                wait_for(lambda: store.artefacts or store.record.exists(), 3, every=0.0005 * (attempt + 1))
+        assert store.entry().due
+        job = store.job()
+        wait_for(lambda: store.artefacts or store.record.exists(), START_SECONDS, 0.0005 * (attempt + 1))
         store.kill()
         store.start()
         found = store.entry()
         seen.add(found.state)
         assert found.reason in ("Training", "InUse"), found
         assert found.state != "Ready" or found.artefact_hash == undisturbed
-        if job is not None:
-            ended(job, DONE)
+        ended(job, DONE)
         assert store.entry().artefact_hash == undisturbed
         off_and_on(store)
     assert seen
@@ -260,7 +266,7 @@ def test_a_real_training_gives_the_same_bytes_however_it_is_run(template: Path, 
                 assert job.stdout is not None
                 assert b"begun" in job.stdout.readline()
                 job.kill()
-                job.communicate(timeout=10)
+                job.communicate(timeout=ANSWER_SECONDS)
             assert (store.entry().state, store.entry().due) == ("Training", True)
             ended(store.job(threads=threads), DONE)
             assert store.entry().state == "Ready"
