@@ -26,7 +26,7 @@ from modelwarden.resources.cell import canonical_json
 from modelwarden.resources.keys import job_key
 
 _KEY = "k" * 64
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _PROFILE_SECONDS = 300.0
 _BOUNDARY = "bench-boundary"
 NOTHING: Mapping[str, str] = MappingProxyType({})

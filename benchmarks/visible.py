@@ -19,7 +19,7 @@ _PROBES = 300
 _EVERY = 0.2
 _BACKGROUND = Pace(rows=10, requests=50, seconds=3600)
 _FIRST_DAY = datetime(2020, 1, 1, 12, tzinfo=UTC)
-_PATIENCE = 30.0
+_PATIENCE = 120.0
 
 
 def _measured(setting: Setting) -> list[Result]:

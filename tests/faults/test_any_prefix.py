@@ -25,16 +25,16 @@ def send(store: Store, kind: str, number: int) -> tuple[list[str], list[str]]:
     a, b = f"{kind}-{number}-a", f"{kind}-{number}-bb"
     match kind:
         case "rows":
-            store.log.append(records(a, b, sampled_out=number % 3, arrival=number)).result(10)
+            store.log.append(records(a, b, sampled_out=number % 3, arrival=number)).result(120)
             return [a, b], [a, b]
         case "file":
-            store.take_file(stage(store, "inferences", a, b, sampled_out=2)).result(10)
+            store.take_file(stage(store, "inferences", a, b, sampled_out=2)).result(120)
             return [a, b], []
         case "labels":
-            store.take_file(stage(store, "ground_truth", a, b)).result(10)
+            store.take_file(stage(store, "ground_truth", a, b)).result(120)
             return [], [a, b]
         case _:
-            store.log.append(records(a, sampled_out=7, arrival=number)).result(10)
+            store.log.append(records(a, sampled_out=7, arrival=number)).result(120)
             return [a], [a]
 
 

@@ -11,7 +11,7 @@ from disk_recorder import built_shim
 from mixed_senders import MixedSenders, check_labels
 from row_senders import Senders, check_exactly_once, row_of, rows_in_table, send_again
 from small_disk import IMAGE, small_disk
-from store_process import StoreProcess, running, wait_for
+from store_process import START_SECONDS, StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 DAY = 86_400
@@ -66,7 +66,7 @@ def test_slow_syncs_slow_answers_and_lose_nothing(tmp_path: Path) -> None:
     with running(store):
         slowness.write_text("250")
         senders = MixedSenders(store).start()
-        wait_for(lambda: len(senders.promises.acknowledged) > 100 and senders.promises.files, 60)
+        wait_for(lambda: len(senders.promises.acknowledged) > 100 and senders.promises.files, START_SECONDS)
         begun = time.monotonic()
         with store.client() as client:
             answer = client.post(store.inferences_path, content=census.body(row_of("timed")))

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.faults
 SMALL = Setting(tell=lambda _: None, scale=0.03, rounds=1, seconds=2.0)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("item", [door.ITEM, visible.ITEM, memory.ITEMS[0]], ids=lambda item: item.name)
 def test_a_benchmark_of_a_real_store_gives_its_figures(item: Item) -> None:
     found = item.measure(SMALL)

@@ -45,10 +45,10 @@ def test_files_are_stored_once_wherever_the_process_ends(
     stores: Any, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str, call: int, after: bool
 ) -> None:
     store = stores()
-    store.log.append(records("a")).result(10)
-    store.take_file(stage(store, "inferences", "b", "cc", sampled_out=4)).result(10)
-    store.take_file(stage(store, "ground_truth", "b", "zz")).result(10)
-    store.log.append(records("d")).result(10)
+    store.log.append(records("a")).result(120)
+    store.take_file(stage(store, "inferences", "b", "cc", sampled_out=4)).result(120)
+    store.take_file(stage(store, "ground_truth", "b", "zz")).result(120)
+    store.log.append(records("d")).result(120)
     stage(store, "ground_truth", "never named by a record")
     crash_at(lambda: write_all(store), monkeypatch, (owner, step), call, after=after)
     again = stores()
@@ -76,7 +76,7 @@ def filled_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_again_and_again(folder) as open_again:
         store = open_again()
         for number, name in enumerate(NAMES):
-            store.log.append(records(name, arrival=1 + number)).result(10)
+            store.log.append(records(name, arrival=1 + number)).result(120)
             write_all(store)
         store.ids.flush()
     return folder
@@ -125,7 +125,7 @@ def test_a_compaction_changes_no_row_wherever_it_ends(
         assert len(list(table.folder.glob("part-*"))) == 1
         assert [file.version for file in table.files_added(0)] == [5]
     assert len(again.ids) == 5
-    again.log.append(records("new")).result(10)
+    again.log.append(records("new")).result(120)
     write_all(again)
     assert [file.version for file in again.tables.inferences.files_added(5)] == [
         again.tables.inferences.version

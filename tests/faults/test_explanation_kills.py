@@ -18,7 +18,7 @@ import pytest
 from explained_rows import explained_row
 from query_rooms import IDENTITY, people
 from scripted_explainer import Holder
-from store_process import KEY, StoreProcess, running, wait_for
+from store_process import ANSWER_SECONDS, KEY, START_SECONDS, StoreProcess, running, wait_for
 
 from modelwarden.resources.cell import CellSettings, ExplainabilitySettings
 from modelwarden.resources.report import ExplanationReport
@@ -62,7 +62,7 @@ class Sender:
             for place, row in enumerate(data)
         ]
         url = f"{self.store.url}{self.store.inferences_path}"
-        answer = httpx.post(url, json=body, headers={"Authorization": KEY}, timeout=30)
+        answer = httpx.post(url, json=body, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS)
         assert answer.json()["counts"]["success"] == rows, answer.text
         for place, row in enumerate(data):
             self.values[f"id-{first + place}"] = explained_row(row | {"id": ""})["values"]
@@ -74,7 +74,9 @@ def twice(holder: Holder) -> Iterator[None]:
     stopping = threading.Event()
 
     def run() -> None:
-        with httpx.Client(base_url=holder.url, headers={"Authorization": KEY}, timeout=30) as http:
+        with httpx.Client(
+            base_url=holder.url, headers={"Authorization": KEY}, timeout=ANSWER_SECONDS
+        ) as http:
             while not stopping.is_set():
                 with contextlib.suppress(httpx.TransportError):
                     taken = http.post(TASKS, params={"holder": holder.name})
@@ -118,7 +120,7 @@ def test_every_row_is_explained_once_whatever_is_killed(tmp_path: Path) -> None:
             threading.Event().wait(chance.random() * 0.4)  # the moment of the kill is what is tested
             store.kill()
             store.start()
-        wait_for(lambda: report(store).explained == len(sender.values), 60)
+        wait_for(lambda: report(store).explained == len(sender.values), START_SECONDS)
         told = report(store)
         assert (told.waiting, told.failed, told.skipped) == (0, 0, 0)
         assert told.chosen == len(sender.values)
@@ -153,13 +155,13 @@ def test_two_hundred_thousand_rows_wait_in_bounded_memory(tmp_path: Path) -> Non
         with running(store):
             upload(store, folder)
             if enabled:
-                wait_for(lambda store=store: report(store).waiting == WAITING, 60)
+                wait_for(lambda store=store: report(store).waiting == WAITING, START_SECONDS)
                 with Holder(store.url, "late").at_work():
-                    wait_for(lambda store=store: report(store).explained > 5000, 60)
+                    wait_for(lambda store=store: report(store).explained > 5000, START_SECONDS)
                 told = report(store)
                 assert told.chosen == WAITING
                 assert told.skipped == 0
-            wait_for(lambda store=store: store.status().rows.stored == WAITING, 60)
+            wait_for(lambda store=store: store.status().rows.stored == WAITING, START_SECONDS)
             peaks.append(store.peak_memory())
     print(f"peak memory without and with {WAITING} rows waiting: {[peak >> 20 for peak in peaks]} MiB")
     assert peaks[1] - peaks[0] < MOST_MORE

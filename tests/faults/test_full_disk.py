@@ -38,7 +38,7 @@ def test_a_full_disk_is_told_and_loses_nothing(tmp_path: Path, own_disk: Path) -
                     file.write(bytes(MIB // 4))
             except OSError:
                 pass
-        wait_for(lambda: senders.promises.refused_requests > 20, 60)
+        wait_for(lambda: senders.promises.refused_requests > 20)
         assert senders.promises.wrong == []
         wait_for(lambda: why_rows_wait(store))
         rows = store.status().rows

@@ -51,6 +51,7 @@ def test_rows_files_and_labels_survive_kill_9_at_random_moments(tmp_path: Path) 
         senders = MixedSenders(store).start()
         try:
             kill_often(store, senders, KILLS)
+            wait_for(lambda: senders.promises.files > 3 or senders.promises.wrong, START_SECONDS)
         finally:
             promises = senders.stop()
         settled(store)
@@ -80,7 +81,7 @@ def test_closed_batches_survive_kill_9_at_random_moments(tmp_path: Path) -> None
         senders = MixedSenders(store, batches=True).start()
         try:
             kill_often(store, senders, BATCH_KILLS)
-            wait_for(lambda: len(senders.promises.closed) > 2 or senders.promises.wrong, 60)
+            wait_for(lambda: len(senders.promises.closed) > 2 or senders.promises.wrong, START_SECONDS)
         finally:
             promises = senders.stop()
         settled(store)

@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from served_flows import BARE, classifier_bundle, image_bundle, served_flow
-from store_process import wait_for
+from store_process import START_SECONDS, wait_for
 
 pytestmark = pytest.mark.faults
 DATA = [[1.0, 0.5, 0.0], [-2.0, 0.1, 1.0]]
@@ -81,7 +81,7 @@ def test_served_predictions_are_inferences_and_faults_of_any_part_lose_none(tmp_
 
         # The store is gone: no answer that it does not have; back again, all that was answered is there.
         cell.store.kill()
-        assert cell.pod.post("/predict", json=DATA, timeout=40).status_code == 503
+        assert cell.pod.post("/predict", json=DATA).status_code == 503
         answered = [first, second]
         cell.store.start()
         again = wait_for(lambda: (a := cell.pod.post("/predict", json=DATA)).status_code == 200 and a.json())
@@ -97,7 +97,7 @@ def test_served_predictions_are_inferences_and_faults_of_any_part_lose_none(tmp_
         taken = cell.pod.post(f"{cell.model}/inferences", json=[row])
         assert taken.json()["counts"]["success"] == 1
         cell.model_server.start()
-        wait_for(lambda: cell.pod.post("/predict", json=DATA).status_code == 200, 60)
+        wait_for(lambda: cell.pod.post("/predict", json=DATA).status_code == 200, START_SECONDS)
 
 
 def test_a_flow_that_cannot_be_loaded_is_reported_and_its_fix_rolls_out(tmp_path):
@@ -122,13 +122,13 @@ def test_a_served_model_without_a_project_is_explained_by_its_flow(tmp_path):
         probabilities = flow_files.classifier().predict_proba(x)[:, 1]
         columns = {name: x[:, place] for place, name in enumerate("abc")}
         cell.upload_reference(pa.table(columns | {"pred": probabilities, "gt": y}))
-        wait_for(lambda: (cell.code().get("path") or "") != "", 60)
+        wait_for(lambda: (cell.code().get("path") or "") != "", START_SECONDS)
 
         answer = cell.pod.post("/predict", json=DATA)
         assert answer.status_code == 200, answer.text
         first, _ = answer.json()["prediction_ids"]
         path = f"{cell.model}/inferences/{first}/explanation"
-        wait_for(lambda: cell.http.get(path).json().get("computed_from") == "stored", 60)
+        wait_for(lambda: cell.http.get(path).json().get("computed_from") == "stored", START_SECONDS)
         told = cell.http.get(path).json()
         assert (told["path"], told["units"]) == ("linear", "margin"), told["why"]
         scores = told["explanation"][0]["importance_scores"]

@@ -22,7 +22,7 @@ from examples.census.watched_model import HERE, MODEL
 from modelwarden.client import Cell
 from testbed.errors import SetupError
 
-START_SECONDS, END_SECONDS = 60.0, 30.0
+START_SECONDS, END_SECONDS = 180.0, 60.0
 MONITORING = {"window": "7d", "labelDelay": "35d"}
 """What the story's cell is told to watch, instead of what the demo's is: all else is left to its defaults,
 thresholds of drift included.
