@@ -35,7 +35,7 @@ class ApiClient:
     ca: Path
     certificate: Path
     key: Path
-    timeout_seconds: float = 10.0
+    timeout_seconds: float = 30.0
 
     @classmethod
     def of_administrator(cls, url: str, certificates: Path) -> Self:

@@ -30,7 +30,7 @@ from testbed.errors import SetupError, tail
 from testbed.orders import Orders
 from testbed.progress import ConsoleReporter, Reporter
 
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 LOOPBACK = IPv4Address("127.0.0.1")
 
 
@@ -201,7 +201,7 @@ def write_credentials(plane: ControlPlane, node: str | None = None) -> None:
         input=json.dumps(certificate_request(plane, node)),
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
     users = ["admin", "kube-controller-manager", "kube-scheduler", "kube-proxy"] + (
         ["kubelet"] if node else []

@@ -28,7 +28,7 @@ from testbed.processes import end_members, remove_cgroups
 from testbed.progress import Reporter
 from testbed.record import Record, all_records, clusters_folder, read_record
 
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 120.0
 MACHINE_LOCK = ".machine.lock"  # who holds it may choose a slot and change the machine's forwarding
 
 
@@ -43,7 +43,7 @@ def is_healthy(record: Record) -> bool:
 
 
 def _becomes_healthy(record: Record, reporter: Reporter) -> bool:
-    """Healthy now, or within half a minute if it runs: a busy machine is no reason to throw it away."""
+    """Healthy now, or within two minutes if it runs: a busy machine is no reason to throw it away."""
     if is_healthy(record):
         return True
     if not record.ready or record.init is None or not record.init.alive():

@@ -55,7 +55,7 @@ from testbed.record import Record
 from testbed.volumes import make_pool, storage_class
 
 PORT = 6443
-READY_SECONDS = 120.0
+READY_SECONDS = 240.0
 MOST_RESTARTS = 3
 PROJECT = Path(__file__).parent.parent
 

@@ -16,7 +16,7 @@ from testbed.cache import locked, write_atomically
 from testbed.errors import SetupError, tail
 from testbed.processes import Process
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 
 
 class PortForwards:

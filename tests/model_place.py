@@ -118,7 +118,7 @@ class ModelPlace:
         """One of the model's Services, without our client: the store's, or that of this name."""
         url = self.cluster.reach(self.namespace, service or self.model, 8080)
         headers = {"Authorization": self.key}
-        with httpx.Client(base_url=url, headers=headers, timeout=60) as opened:
+        with httpx.Client(base_url=url, headers=headers, timeout=200) as opened:
             yield opened
 
 

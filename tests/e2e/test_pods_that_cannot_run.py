@@ -40,7 +40,7 @@ def model(kubectl: Kubectl, namespace: str) -> Iterator[Callable[..., str]]:
 
     yield apply
     for name in dict.fromkeys(applied):
-        kubectl.run("delete", "mmodel", name, "--namespace", namespace, "--timeout=120s", seconds=130)
+        kubectl.run("delete", "mmodel", name, "--namespace", namespace, "--timeout=300s", seconds=310)
 
 
 def shown(kubectl: Kubectl, name: str, type_: str) -> dict[str, str]:
@@ -49,15 +49,27 @@ def shown(kubectl: Kubectl, name: str, type_: str) -> dict[str, str]:
     return next((c for c in conditions if c["type"] == type_), {})
 
 
-def wait_for_reason(kubectl: Kubectl, name: str, type_: str, reason: str, seconds: float = 90) -> str:
-    """Waits until the condition has the reason; its message."""
+def wait_for_reason(kubectl: Kubectl, name: str, type_: str, reason: str, seconds: float = 300) -> str:
+    """Waits until the condition has the reason; its message then."""
+    found: dict[str, str] = {}
 
     def look() -> tuple[bool, str]:
-        condition = shown(kubectl, name, type_)
-        return condition.get("reason") == reason, str(condition)
+        nonlocal found
+        found = shown(kubectl, name, type_)
+        return found.get("reason") == reason, str(found)
 
     wait_for(f"{type_} says {reason}", look, Waiting(seconds))
-    return shown(kubectl, name, type_)["message"]
+    return found["message"]
+
+
+def wait_for_ready(kubectl: Kubectl, name: str) -> None:
+    """Waits until the model is Ready."""
+
+    def look() -> tuple[bool, str]:
+        ready = shown(kubectl, name, "Ready")
+        return ready.get("status") == "True", str(ready)
+
+    wait_for(f"{name} is Ready", look, Waiting(60))
 
 
 def test_a_pod_that_no_node_takes_is_told_and_recovers_with_the_spec(
@@ -68,8 +80,8 @@ def test_a_pod_that_no_node_takes_is_told_and_recovers_with_the_spec(
     assert "node" in message
     assert shown(kubectl, name, "Ready")["status"] == "False"
     model("homeless", pod={})
-    wait_for_reason(kubectl, name, "StoreAvailable", "Answering", seconds=150)
-    assert shown(kubectl, name, "Ready")["status"] == "True"
+    wait_for_reason(kubectl, name, "StoreAvailable", "Answering")
+    wait_for_ready(kubectl, name)
 
 
 def test_a_claim_of_an_unknown_class_is_told(kubectl: Kubectl, model: Callable[..., str]) -> None:
@@ -83,5 +95,5 @@ def test_a_claim_of_an_unknown_class_is_told(kubectl: Kubectl, model: Callable[.
 def test_a_store_without_enough_memory_is_told(kubectl: Kubectl, model: Callable[..., str]) -> None:
     little = {"limits": {"memory": "24Mi"}, "requests": {"memory": "24Mi"}}
     name = model("starved", store={"resources": little})
-    message = wait_for_reason(kubectl, name, "StoreAvailable", "OutOfMemory", seconds=120)
+    message = wait_for_reason(kubectl, name, "StoreAvailable", "OutOfMemory")
     assert "limits.memory" in message

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,12 +39,12 @@ def in_namespace(
     setting = ["kubectl", "config", "set-context", "--current", f"--namespace={namespace}"]
     subprocess.run(setting, env=environ, check=True, capture_output=True, timeout=30)
     yield environ
-    wait_for("the namespace is empty again", lambda: _deleted(kubectl, namespace), Waiting(60))
+    wait_for("the namespace is empty again", lambda: _deleted(kubectl, namespace), Waiting(300))
 
 
 def _deleted(kubectl: Kubectl, namespace: str) -> tuple[bool, str]:
     try:
-        kubectl.run("delete", "mmodel", "--all", "--namespace", namespace, "--timeout=50s")
+        kubectl.run("delete", "mmodel", "--all", "--namespace", namespace, "--timeout=250s", seconds=260)
     except KubectlError as reason:
         return False, str(reason)
     return True, ""
@@ -68,13 +67,14 @@ def script(shown: str) -> tuple[str, str]:
     """The commands of a console block as a script, and what the block says the last one answers."""
     lines = shown.strip().splitlines()
     answer = lines.pop()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    text = "\n".join(line.removeprefix("$ ") for line in lines).replace("localhost:8080", f"localhost:{port}")
-    # A person waits for "Forwarding from"; a script asks until there is an answer, and ends what it started.
+    text = "\n".join(line.removeprefix("$ ") for line in lines).replace("localhost:8080", "localhost:$PORT")
+    # A person has port 8080 and waits for "Forwarding from"; a script lets kubectl find a port that is free,
+    # reads which, and ends what it started.
     forward = re.search(r"^kubectl port-forward (\S+) 8080 &$", text, re.MULTILINE)
     assert forward, "the README forwards a port"
-    until = f"for _ in $(seq 100); do curl -s localhost:{port}/healthz >/dev/null && break; sleep 0.1; done"
-    started = f"kubectl port-forward {forward[1]} {port}:8080 >/dev/null &\ntrap 'kill %1' EXIT\n{until}"
+    started = f""": >forwarded
+kubectl port-forward {forward[1]} :8080 >forwarded &
+trap 'kill %1' EXIT
+port() {{ sed -n 's/^Forwarding from 127.0.0.1:\\([0-9]*\\) .*/\\1/p' forwarded; }}
+for _ in $(seq 600); do PORT=$(port); [ -n "$PORT" ] && break; sleep 0.1; done"""
     return text.replace(forward[0], started), answer

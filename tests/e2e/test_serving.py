@@ -79,7 +79,7 @@ class Scene:
             parts += ["-F", f"files=@{self.folder / name}"]
         server = place.cluster.reach(NAMESPACE, f"{place.model}-server", 8080)
         url = f"{server}/v1/{NAMESPACE}/{place.model}/predict"
-        command = ["curl", "--silent", "--location", "--request", "POST", url, "--max-time", "60"]
+        command = ["curl", "--silent", "--location", "--request", "POST", url, "--max-time", "200"]
         command += [
             "--header",
             f"Authorization: {place.key}",
@@ -87,7 +87,7 @@ class Scene:
             "Content-Type: multipart/form-data",
         ]
         command += ["-F", f"data={json.dumps(data)}", *parts, "--write-out", "\n%{http_code}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=True)
         body, _, status = done.stdout.rpartition("\n")
         return Asked(int(status), json.loads(body))
 

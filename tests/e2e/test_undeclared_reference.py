@@ -31,7 +31,7 @@ def test_reference_data_closed_over_http_are_profiled_and_compared_with(
     }
     kubectl.apply(json.dumps(manifest))
     here = ("-n", namespace)
-    kubectl.run("wait", "mmodel/plain", *here, "--for=condition=Ready", "--timeout=150s", seconds=160)
+    kubectl.run("wait", "mmodel/plain", *here, "--for=condition=Ready", "--timeout=300s", seconds=310)
     model_id = (kubectl.get("mmodel", "plain", namespace) or {})["status"]["modelId"]
     key = kubectl.run("get", "secret", "plain-key", *here, "-o", "go-template={{.data.key | base64decode}}")
     frame = pa.table(
@@ -48,6 +48,6 @@ def test_reference_data_closed_over_http_are_profiled_and_compared_with(
         def loaded() -> tuple[bool, str]:
             return condition(kubectl.get("mmodel", "plain", namespace), "ReferenceLoaded")
 
-        wait_for("the reference is in use", loaded, Waiting(120))
+        wait_for("the reference is in use", loaded, Waiting(200))
         assert cell.status()["activeReference"] == "default"
-    kubectl.run("delete", "mmodel", "plain", *here, "--timeout=120s", seconds=130)
+    kubectl.run("delete", "mmodel", "plain", *here, "--timeout=300s", seconds=310)

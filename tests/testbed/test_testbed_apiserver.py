@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def config_map(name: str) -> dict[str, object]:
 
 def kubectl(server: ApiServer, kubeconfig: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command = [str(server.programs / "kubectl"), f"--kubeconfig={kubeconfig}", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
 
 
 def test_what_was_stored_is_there_after_a_restart(server: ApiServer) -> None:
@@ -79,14 +80,21 @@ def test_owned_objects_are_garbage_collected(server: ApiServer) -> None:
     def gone() -> bool:
         return "owned" not in {each["metadata"]["name"] for each in server.client.get(CONFIG_MAPS)["items"]}
 
-    wait_until(gone, 60, lambda: "the owned object is still there")
+    wait_until(gone, 200, lambda: "the owned object is still there")
 
 
 def test_every_request_is_in_the_audit_log(server: ApiServer) -> None:
     with pytest.raises(ApiError, match="not found"):
         server.client.get(f"{CONFIG_MAPS}/asked-for-in-vain")
-    events = [json.loads(line) for line in server.audit_log.read_text().splitlines()]
-    (event,) = [each for each in events if each.get("objectRef", {}).get("name") == "asked-for-in-vain"]
+
+    def told() -> list[dict[str, Any]]:
+        # Others write, too: the last line may be half a one.
+        lines = server.audit_log.read_text().split("\n")[:-1]
+        events = [json.loads(line) for line in lines]
+        return [each for each in events if each.get("objectRef", {}).get("name") == "asked-for-in-vain"]
+
+    wait_until(lambda: bool(told()), 60, lambda: "the request is not in the log")
+    (event,) = told()
     assert (event["verb"], event["responseStatus"]["code"]) == ("get", 404)
 
 
@@ -136,5 +144,5 @@ def test_nothing_is_left_of_a_server_whose_owner_was_killed() -> None:
         folder = Path(owner.stdout.readline().strip())
         assert len(processes_of(folder)) == 3
         owner.kill()
-    wait_until(lambda: not processes_of(folder), 30, lambda: f"still there: {processes_of(folder)}")
-    wait_until(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+    wait_until(lambda: not processes_of(folder), 120, lambda: f"still there: {processes_of(folder)}")
+    wait_until(lambda: not folder.exists(), 120, lambda: f"{folder} is still there")

@@ -19,7 +19,7 @@ PROJECT = Path(__file__).parents[2]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    wait_until(condition, 20, lambda: "the condition never held")
+    wait_until(condition, 120, lambda: "the condition never held")
 
 
 @pytest.fixture
