@@ -26,7 +26,7 @@ def programs() -> Path:
 
 def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Run helm; the caller looks at the exit code."""
-    return subprocess.run([programs() / "helm", *arguments], capture_output=True, text=True, timeout=60)
+    return subprocess.run([programs() / "helm", *arguments], capture_output=True, text=True, timeout=300)
 
 
 def rendered(namespace: str, *values: str) -> list[Manifest]:
@@ -77,7 +77,7 @@ def kubectl(api: ApiServer, *arguments: str, given: list[Manifest] | None = None
         input=text,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

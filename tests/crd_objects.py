@@ -1,6 +1,7 @@
 """Objects of our kinds at a real API server: made, changed and refused, without any operator."""
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ PLURALS = {
 }
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 Body = dict[str, Any]
+# Seconds. The largest models take the API server some, a busy machine's API server many.
+PATIENCE = 240.0
 
 
 def definitions() -> list[Body]:
@@ -38,6 +41,20 @@ class Objects:
     client: ApiClient
     namespace: str
 
+    def _request(self, method: str, path: str, body: Body | None = None, *kind: str) -> Body:
+        """An API server that has no time for a large object says 504 after half a minute, whatever the client
+        would wait for; what is asked here may then be asked again, as any client may.
+        """
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                answer: Body = self.client.request(method, path, body, *kind)
+            except ApiError as error:
+                if error.status != 504 or time.monotonic() > until:
+                    raise
+            else:
+                return answer
+
     def body(self, kind: str, spec: Body, name: str = "x") -> Body:
         return {
             "apiVersion": API_VERSION,
@@ -52,7 +69,7 @@ class Objects:
 
     def create(self, kind: str, spec: Body, name: str = "x", *options: str) -> Body:
         path = self.path(kind, "", *(options or ("fieldValidation=Strict",)))
-        made: Body = self.client.request("POST", path, self.body(kind, spec, name))
+        made: Body = self._request("POST", path, self.body(kind, spec, name))
         return made
 
     def try_creation(self, kind: str, spec: Body, name: str = "x") -> Body:
@@ -62,23 +79,23 @@ class Objects:
     def try_update(self, live: Body, spec: Body) -> Body:
         """Puts another spec in the place of the one there is; nothing is stored."""
         path = self.path(live["kind"], live["metadata"]["name"], "fieldValidation=Strict", "dryRun=All")
-        changed: Body = self.client.request("PUT", path, live | {"spec": spec})
+        changed: Body = self._request("PUT", path, live | {"spec": spec})
         return changed
 
     def apply(self, kind: str, spec: Body, name: str = "x") -> Body:
         """Server-side, as `kubectl apply --server-side` does."""
         path = self.path(kind, name, "fieldManager=test", "force=true", "fieldValidation=Strict")
         body = self.body(kind, spec, name)
-        applied: Body = self.client.request("PATCH", path, body, "application/apply-patch+yaml")
+        applied: Body = self._request("PATCH", path, body, "application/apply-patch+yaml")
         return applied
 
     def write_status(self, live: Body, status: Body) -> Body:
         path = f"{self.path(live['kind'], live['metadata']['name'])}/status"
-        patched: Body = self.client.request("PATCH", path, {"status": status}, "application/merge-patch+json")
+        patched: Body = self._request("PATCH", path, {"status": status}, "application/merge-patch+json")
         return patched
 
     def delete(self, kind: str, name: str = "x") -> None:
-        self.client.request("DELETE", self.path(kind, name))
+        self._request("DELETE", self.path(kind, name))
 
 
 def install_definitions(client: ApiClient) -> None:

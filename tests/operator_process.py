@@ -39,6 +39,7 @@ QUICK = {
     # A machine that stands still for some seconds is no news here: not a lost lease, not a silent store.
     "MODELWARDEN_LEASE_DURATION": "60",
     "MODELWARDEN_CELL_TIMEOUT": "30",
+    "MODELWARDEN_API_TIMEOUT": "60",
     # Nobody is there, and says so at once; who has stores names them.
     "MODELWARDEN_CELL_URL_TEMPLATE": "http://127.0.0.1:9/{namespace}/{name}",
     # One that is killed and started again goes on at once; who tests two gives them two.

@@ -261,7 +261,7 @@ def _conform(manifests: list[dict[str, Any]], schemas: str, folder: Path) -> Non
         [program, "-strict", "-summary", "-output", "json", "-schema-location", schemas, str(file)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads(done.stdout)["summary"]

@@ -5,13 +5,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from crd_objects import Objects, install_definitions
+from crd_objects import PATIENCE, Objects, install_definitions
 
 from testbed.api_client import ApiClient
 from testbed.apiserver import ApiServer
-
-# Seconds. The largest models take the API server some, a busy machine's API server many.
-PATIENCE = 120.0
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ def kubectl(server: ApiServer, *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=300,
     ).stdout
 
 

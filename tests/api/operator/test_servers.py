@@ -113,7 +113,6 @@ def test_a_served_model_is_ready_when_it_predicts_and_is_given_its_attributes_la
     assert not _is(cluster, namespace, "Ready", "True")
     store.report["server"] = {"pods": [pod_said(role="serve", state="Failed", message="no such file")]}
     assert "no such file" in eventually(lambda: _is(cluster, namespace, "Stalled", "True"))["message"]
-    _ready_pod(cluster, namespace)
     store.report["server"] = {"pods": [pod_said(role="serve")]}
     eventually(lambda: _is(cluster, namespace, "Ready", "True"))
     url = cluster.get(MODEL, namespace, "census")["status"]["server"]["predictUrl"]
@@ -150,12 +149,6 @@ def _is(
     found = cluster.condition(MODEL, namespace, "census", type_)
     fits = found.get("status") == status and reason in (None, found.get("reason"))
     return found if fits else {}
-
-
-def _ready_pod(cluster: ClusterClient, namespace: str) -> None:
-    """As the Deployment controller would say it of a pod that is ready."""
-    status = {"replicas": 1, "readyReplicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-    cluster.patch("Deployment", namespace, "census-server", {"status": status}, "status")
 
 
 def _settings(cluster: ClusterClient, namespace: str) -> Any:
