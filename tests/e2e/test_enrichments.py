@@ -151,14 +151,10 @@ class Place:
 
         wait_for(f"{model} is Ready", look, Waiting(SECONDS))
 
-    def jobs(self, kind: str, model: str = MODEL) -> list[dict[str, Any]]:
-        """The Jobs that train one thing."""
-        labels = {"modelwarden.dev/model": model, "modelwarden.dev/trains": kind}
-        return [
-            job
-            for job in self.kubectl.list("jobs", NAMESPACE)
-            if labels.items() <= (job["metadata"].get("labels") or {}).items()
-        ]
+    def trainers(self, kind: str) -> tuple[str, ...]:
+        """Which pods train one thing of the model, as kubectl is asked for them."""
+        selector = f"modelwarden.dev/model={MODEL},modelwarden.dev/trains={kind}"
+        return ("pods", "--namespace", NAMESPACE, "--selector", selector)
 
     @contextlib.contextmanager
     def cell(self, model: str = MODEL) -> Iterator[Cell]:
@@ -415,11 +411,12 @@ def test_a_store_that_goes_during_a_training_loses_neither_it_nor_a_row(
     place = scene.place
     default = place.wait_trained("anomaly", state="Ready", declaredBy=None)["artefactHash"]
     seed = {"seed": 7}
+    known = place.kubectl.run("get", *place.trainers("anomaly"), "-o", "jsonpath={.items[*].metadata.uid}")
     with _deleted_after(place, "odd"), place.sending("during"):
         place.apply(
             "Enrichment", "odd", modelRef={"name": MODEL}, type="AnomalyDetection", anomalyDetection=seed
         )
-        wait_for("a Job trains", lambda: (_at_work(place, "anomaly"), ""), Waiting(SECONDS, every=0.1))
+        _wait_for_new(place, "anomaly", set(known.split()))
         selector = f"modelwarden.dev/model={MODEL},app.kubernetes.io/component=store"
         gone = ("--grace-period=0", "--force", "--wait=false")
         place.kubectl.run("delete", "pods", "-n", NAMESPACE, "--selector", selector, *gone)
@@ -524,8 +521,23 @@ def _told_of_trainings(kubectl: Kubectl) -> tuple[bool, str]:
     return trained >= {"anomaly", "bias", "hotspots"}, str(trained)
 
 
-def _at_work(place: Place, kind: str) -> bool:
-    return any(job.get("status", {}).get("ready") for job in place.jobs(kind))
+def _wait_for_new(place: Place, kind: str, before: set[str]) -> None:
+    """Returns when a pod that was not there before trains: watched, for it may be over in four seconds, and
+    each look takes one or two of them on a busy machine.
+    """
+    words = "{.metadata.uid}|{.status.phase}{'\\n'}"
+    watch = ("get", *place.trainers(kind), "--watch", f"--request-timeout={SECONDS:.0f}s")
+    command = place.kubectl.command(*watch, "--output", f"jsonpath={words}")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        try:
+            for line in watching.stdout:
+                uid, phase = line.strip().split("|")
+                if uid not in before and phase == "Running":
+                    return
+        finally:
+            watching.terminate()
+    raise AssertionError("no new pod has trained")
 
 
 def _all_stored_once(place: Place, cluster: Cluster) -> None:
