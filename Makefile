@@ -7,6 +7,10 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready
 PYTEST  := $(PY) -m pytest
 
+# For pure tests in as many processes as there are processors: threads of BLAS and OpenMP would only wait for
+# each other. All tests of a file then go to one process, so that what they share is made once.
+ALONE   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+
 SHELL       := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -34,7 +38,7 @@ test: lint test-unit test-cell test-native test-chart test-api test-faults test-
 
 test-unit: $(READY) ## pure tests, under a minute
 	@echo "==> unit tests"
-	@$(PYTEST) tests/unit -q --numprocesses auto
+	@$(ALONE) $(PYTEST) tests/unit -q --numprocesses auto --dist loadfile
 
 test-cell: $(READY) ## a whole cell in one process, on real tables, without a cluster
 	@echo "==> tests of whole cells"

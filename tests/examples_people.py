@@ -19,6 +19,6 @@ def people(count: int, year: int, *, first_id: int = 0, seed: int = 1) -> pa.Tab
         "AGEP": ages,
     }
     for name in (*data.INPUTS[1:], *data.PROTECTED):
-        columns[name] = [chance.choice("12") for _ in range(count)]
+        columns[name] = chance.choices("12", k=count)
     columns[data.LABEL] = [int(18 <= age <= 64 and chance.random() < 0.9) for age in ages]
     return pa.table(columns)

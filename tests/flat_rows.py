@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import census_like as census
+from event_times import written_times
 from hypothesis import strategies as st
 
 json_values = st.recursive(
@@ -18,7 +19,7 @@ plausible = {
     "state": st.sampled_from(["MA", "", "é", "\x00"]) | st.none(),
     "married": st.booleans(),
     "pred": st.floats(0, 1),
-    "joined": st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat()) | st.none(),
+    "joined": written_times | st.none(),
     "note": st.text(max_size=60) | st.none(),
 }
 
@@ -32,7 +33,7 @@ def any_row(draw: st.DrawFn) -> Any:
         "partner_inference_id": draw(
             st.text(min_size=1, max_size=5) | st.integers() | st.floats(allow_infinity=False)
         ),
-        "inference_timestamp": draw(st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat())),
+        "inference_timestamp": draw(written_times),
         "inference_data": data,
     }
     if draw(st.booleans()):

@@ -4,6 +4,7 @@ from typing import Any
 
 import census_like as census
 import pyarrow as pa
+from event_times import written_times
 from hypothesis import strategies as st
 
 from modelwarden_server.schema.compiled import BATCH, EVENT_TIME, ID, TRUTH_TIME
@@ -115,7 +116,7 @@ VALUES: dict[str, st.SearchStrategy[Any]] = {
     "state": st.none() | _text,
     "married": st.none() | st.booleans(),
     "pred": _sometimes(_number | st.none(), st.floats(0, 1)),
-    "joined": st.none() | st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat()) | _text,
+    "joined": st.none() | written_times | _text,
     "note": st.none() | _text,
     "picture": st.none() | _text,
     "labels": st.none() | st.lists(_text | st.none(), max_size=3),
@@ -141,7 +142,7 @@ def any_rows(draw: st.DrawFn) -> list[dict[str, Any]]:
         good["inference_timestamp"] = draw(
             _sometimes(
                 st.none() | st.just("noon") | st.just("2027-11-21T12:00:00Z"),
-                st.datetimes(timezones=st.timezones()).map(lambda t: t.isoformat()),
+                written_times,
             )
         )
         if draw(st.booleans()):

@@ -6,7 +6,6 @@ import sys
 from pydantic import ValidationError
 
 from modelwarden import __version__
-from modelwarden.main import run
 from modelwarden.settings import OperatorSettings
 
 
@@ -24,6 +23,9 @@ def main(arguments: list[str]) -> int:
             name = "MODELWARDEN_" + "_".join(str(part) for part in problem["loc"]).upper()
             sys.stderr.write(f"{name}: {problem['msg']}\n")
         return 2
+    # kopf and the cluster's client take a second to load: a wrong setting is told before.
+    from modelwarden.main import run
+
     return run(settings)
 
 

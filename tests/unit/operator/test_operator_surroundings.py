@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import subprocess
 import sys
 import time
 import tomllib
@@ -15,6 +14,7 @@ import pytest
 from operator_process import ROOT
 
 import modelwarden
+from modelwarden.__main__ import main
 from modelwarden.errors import Transient
 from modelwarden.probes import Health, ProbeServer
 from modelwarden.reconcile.outcome import Outcome
@@ -40,16 +40,12 @@ def test_settings_come_from_the_environment_lists_and_json_included(monkeypatch:
     assert settings.endpoint(Key("shop", "census")) == "http://census.shop.svc:8080"
 
 
-def test_a_setting_that_cannot_be_is_named_by_its_variable() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "modelwarden", "run"],
-        env={"PYTHONPATH": str(ROOT / "operator"), "MODELWARDEN_RESYNC": "soon"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("MODELWARDEN_RESYNC: ")
+def test_a_setting_that_cannot_be_is_named_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODELWARDEN_RESYNC", "soon")
+    assert main(["run"]) == 2
+    assert capsys.readouterr().err.startswith("MODELWARDEN_RESYNC: ")
 
 
 def test_a_log_line_is_one_json_object_with_the_object_s_fields() -> None:
