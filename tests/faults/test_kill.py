@@ -1,18 +1,18 @@
 """kill -9 at random moments under load, and SIGTERM: every acknowledged row is stored once, come what may."""
 
 import contextlib
+import http.client
 import json
 import os
 import random
-import threading
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from row_senders import Senders, check_exactly_once, row_of, send_again
-from store_process import ANSWER_SECONDS, StoreProcess, running, wait_for
+from store_process import ANSWER_SECONDS, KEY, StoreProcess, running, wait_for
 
 pytestmark = pytest.mark.faults
 LONG = os.environ.get("MODELWARDEN_LONG") == "1"
@@ -55,32 +55,27 @@ def test_kill_9_at_random_moments_loses_nothing_and_doubles_nothing(tmp_path: Pa
 
 
 @contextlib.contextmanager
-def slow_request(store: StoreProcess) -> Iterator[list[httpx.Response]]:
-    """A request that is inside, its body arriving until the block ends; then the list has its answer. To be
-    begun while nobody else sends.
+def slow_request(store: StoreProcess) -> Iterator[list[http.client.HTTPResponse]]:
+    """A request that is inside, its body arriving when the block ends; then the list has its answer.
+
+    Its length is declared: one of unknown length counts as the largest, and nobody comes in beside it.
     """
-    begun, go_on = threading.Event(), threading.Event()
-    answers: list[httpx.Response] = []
-
-    def slowly() -> Iterator[bytes]:
-        yield b"["
-        begun.set()
-        go_on.wait()  # it is set whatever happens in the block
-        yield json.dumps(row_of("slow")).encode() + b"]"
-
-    def send() -> None:
-        with store.client() as client:
-            answers.append(client.post(store.inferences_path, content=slowly()))
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    try:
-        assert begun.wait(ANSWER_SECONDS)
-        wait_for(lambda: "modelwarden_ingest_requests_in_flight 1.0" in store.get("/metrics"))
-        yield answers
-    finally:
-        go_on.set()
-        sender.join(ANSWER_SECONDS)
+    body = json.dumps([row_of("slow")]).encode()
+    head = f"POST {store.inferences_path} HTTP/1.1\r\nHost: store\r\nAuthorization: {KEY}\r\n"
+    head += f"Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n"
+    answers: list[http.client.HTTPResponse] = []
+    with socket.create_connection(("127.0.0.1", store.port), timeout=ANSWER_SECONDS) as wire:
+        wire.sendall(head.encode())
+        # Said when its body is asked for, which is after it was let in.
+        assert wire.recv(1000).startswith(b"HTTP/1.1 100")
+        try:
+            yield answers
+        finally:
+            wire.sendall(body)
+            with http.client.HTTPResponse(wire, method="POST") as answer:
+                answer.begin()
+                answers.append(answer)
+                answer.read()
 
 
 def test_sigterm_under_load_answers_everybody_and_loses_nothing(tmp_path: Path) -> None:
@@ -88,12 +83,13 @@ def test_sigterm_under_load_answers_everybody_and_loses_nothing(tmp_path: Path) 
     with running(store):
         assert store.process is not None
         with contextlib.ExitStack() as ending:
+            senders = Senders(store).start()
+            ending.callback(senders.stop)
+            senders.acknowledged_more_than(300)
             with slow_request(store):  # the end waits for it: the senders come while the store is ending
-                senders = Senders(store).start()
-                ending.callback(senders.stop)
-                senders.acknowledged_more_than(300)
+                before = senders.promises.refused_requests
                 store.process.terminate()
-                wait_for(lambda: senders.promises.refused_requests > 4 * senders.threads)
+                wait_for(lambda: senders.promises.refused_requests > before + 4 * senders.threads)
                 assert senders.promises.dropped == []
             assert store.process.wait(ANSWER_SECONDS) == 0
         promises = senders.promises
@@ -115,4 +111,4 @@ def test_requests_inside_are_answered_when_the_process_is_told_to_end(tmp_path: 
             store.process.terminate()
             wait_for(lambda: store.get("/readyz").startswith("503 Draining"))
         assert store.process.wait(ANSWER_SECONDS) == 0
-    assert (answers[0].status_code, "retry-after" in answers[0].headers) == (503, True)
+    assert (answers[0].status, "retry-after" in answers[0].headers) == (503, True)
