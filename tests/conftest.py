@@ -3,6 +3,7 @@
 import gc
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Few examples so that the unit tests are run all the time; `make test-long` has the full number.
@@ -12,8 +13,12 @@ settings.register_profile(
     "project", deadline=None, max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("project")
+# Until the first test starts.
+gc.disable()
 
 
-def pytest_collection_finish() -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
     """What is loaded by now stays: looking through it again and again took a tenth of the unit tests."""
     gc.freeze()
+    gc.enable()

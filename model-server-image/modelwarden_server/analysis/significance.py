@@ -84,6 +84,8 @@ def _pooled(both: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.float
 
 
 def _joined(both: npt.NDArray[np.float64], least: float) -> npt.NDArray[np.float64]:
+    if (both.sum(axis=0) >= least).all():
+        return both
     groups: list[npt.NDArray[np.float64]] = []
     gathered = np.zeros(2)
     for bucket in both.T:

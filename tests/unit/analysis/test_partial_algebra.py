@@ -105,7 +105,7 @@ def test_a_window_of_the_timeline_is_the_sum_of_its_slices(batches, start, lengt
 
 def test_rows_spread_thin_over_years_stay_small_in_memory():
     rng = np.random.default_rng(2)
-    space, attributes, many = 4000, 17, 12_000
+    space, attributes, many = 4000, 17, 3000
     timeline = Timeline(space)
     for piece in range(6):
         slices = rng.integers(0, SLICES_PER_DAY * 1096, many // 6) + piece

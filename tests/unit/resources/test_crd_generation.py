@@ -224,7 +224,8 @@ def test_what_a_structural_schema_cannot_say_is_an_error_that_names_the_place(
 
 
 def test_the_committed_files_are_what_the_models_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crdgen, "render", rendered)
+    files = rendered()
+    monkeypatch.setattr(crdgen, "render", lambda: files)
     assert crdgen.drift(ROOT) == ""
 
 
