@@ -78,7 +78,8 @@ def _best_grid(edges: Floats) -> _Grid | None:
             scale = float((_STEPS - 1) / (high - low))
         if not 0 < scale < np.inf:
             continue
-        per_step = np.bincount(_steps(edges, low, scale), minlength=_STEPS)
+        with np.errstate(over="ignore"):  # what lies that far from the grid belongs to its last step
+            per_step = np.bincount(_steps(edges, low, scale), minlength=_STEPS)
         for comparisons in (1, 2):
             crowded = per_step > comparisons
             cost = comparisons + _SEARCH * per_step[crowded].sum() / len(edges)

@@ -9,6 +9,8 @@ from hypothesis.extra import numpy as arrays
 from modelwarden_server.analysis.edge_search import EdgeSearch
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+MOST = np.finfo(np.float64).max
+LARGE = np.nextafter(MOST, 0)
 RNG = np.random.default_rng(7)
 SHAPES = {
     "normal": RNG.normal(size=50_000),
@@ -17,7 +19,8 @@ SHAPES = {
     "half of it one value": np.where(RNG.random(50_000) < 0.5, 0.0, RNG.exponential(1, 50_000)),
     "two scales": np.where(RNG.random(50_000) < 0.5, RNG.normal(0, 1e-9, 50_000), RNG.normal(0, 1e9, 50_000)),
     "whole numbers": RNG.integers(0, 300, 50_000).astype(float),
-    "the largest doubles": RNG.uniform(-1, 1, 50_000) * np.finfo(np.float64).max,
+    "the largest doubles": RNG.uniform(-1, 1, 50_000) * MOST,
+    "the largest doubles beside large ones": np.append(RNG.normal(0, 1e300, 50_000), [LARGE, -LARGE]),
     "the smallest doubles": RNG.integers(1, 10_000, 50_000) * 5e-324,
 }
 
