@@ -225,14 +225,14 @@ class ScriptedPod:
         self.sidecar.consumer.pauses = Pauses(idle=0.01, idle_most=0.02, first=0.01, most=0.02)
         self.http = _client(self.sidecar.app, {"Authorization": KEY})
 
-    async def rounds_until(self, reached: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def rounds_until(self, reached: Callable[[], Any], seconds: float = 60.0) -> None:
         """Rounds of the plan's loop until something is so."""
         async with asyncio.timeout(seconds):
             while not reached():
                 await self.sidecar.plan.round()
                 await asyncio.sleep(0.005)
 
-    async def consume_until(self, reached: Callable[[], Any], seconds: float = 10.0) -> None:
+    async def consume_until(self, reached: Callable[[], Any], seconds: float = 60.0) -> None:
         """Let the consumer work until something is so, then have it end."""
         consuming = asyncio.create_task(self.sidecar.consumer.run())
         async with asyncio.timeout(seconds):

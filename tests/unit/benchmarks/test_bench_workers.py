@@ -13,7 +13,7 @@ HEAD = f"import os, sys; sys.path.insert(0, {str(PEERS)!r})\nfrom turns import s
 QUIET = Setting(tell=lambda _: None)
 
 
-def side(tmp_path: Path, body: str, patience: float = 20.0, name: str = "side") -> Worker:
+def side(tmp_path: Path, body: str, patience: float = 120.0, name: str = "side") -> Worker:
     """A process with the function `prepare` of `body`."""
     script = tmp_path / f"{name}.py"
     script.write_text(f"{HEAD}{body}\nserve(prepare, 'numpy')\n")

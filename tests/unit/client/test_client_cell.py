@@ -61,7 +61,7 @@ def test_every_row_is_sent_once_and_counted(scripted: ScriptedCell, cell: Cell) 
 
 
 def test_no_more_requests_are_under_way_than_allowed(scripted: ScriptedCell, cell: Cell) -> None:
-    gate, lock = threading.Barrier(2, timeout=10), threading.Lock()
+    gate, lock = threading.Barrier(2, timeout=60), threading.Lock()
     under_way, most = 0, 0
 
     def script(asked: Asked, n: int) -> Answer:

@@ -114,7 +114,7 @@ async def test_a_holder_that_cannot_renew_gives_up_before_another_may_take_over(
 
     shelf.failing = fail
     with pytest.raises(Lost):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await mine.keep()
     assert loop.time() - begun >= 0.15
 
@@ -132,17 +132,16 @@ async def test_a_renewal_that_hangs_does_not_outlive_the_lease() -> None:
 
     mine._store = Hanging()
     with pytest.raises(Lost):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await mine.keep()
 
 
 async def test_a_holder_that_was_robbed_notices() -> None:
     shelf = Shelf()
-    loop = asyncio.get_running_loop()
-    mine = lease(shelf, "a", Clocks(loop.time, lambda: datetime.now(UTC)), duration=0.3)
+    mine = lease(shelf, "a", Time().clocks(), duration=0.3)
     await mine.acquire()
     assert shelf.live is not None
     shelf.live["spec"]["holderIdentity"] = "thief"
     with pytest.raises(Lost, match="Another"):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await mine.keep()

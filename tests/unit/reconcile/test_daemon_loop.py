@@ -59,7 +59,7 @@ class Scripted:
 
     async def reached(self, count: int) -> None:
         """Wait for the visit of that number."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while len(self.visits) < count:
                 self.visited.clear()
                 await self.visited.wait()
@@ -67,7 +67,7 @@ class Scripted:
 
 async def none_left(daemons: Daemons) -> None:
     """Until no object has a daemon any more."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         for _ in itertools.takewhile(lambda _: daemons.keys(MODEL), itertools.count()):
             await asyncio.sleep(0)
 

@@ -81,7 +81,7 @@ async def test_a_turn_that_comes_to_someone_who_is_leaving_goes_to_the_next() ->
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        await asyncio.wait_for(staying, 5)
+        await asyncio.wait_for(staying, 60)
         assert gate.inside == 1
     assert gate.inside == 0
 
@@ -98,6 +98,6 @@ async def test_a_place_that_gets_free_while_someone_is_giving_up_goes_to_the_nex
             # It has given up, but has not run since: it still stands in the queue.
         with pytest.raises(asyncio.CancelledError):
             await leaving
-        await asyncio.wait_for(staying, 5)
+        await asyncio.wait_for(staying, 60)
         assert (gate.inside, gate.waiting) == (1, 0)
     assert gate.inside == 0

@@ -40,7 +40,7 @@ def read(content: bytes, piece_bytes: int = 64, longest: int = 1 << 20) -> list[
 @settings(
     max_examples=2000 if LONG else 20,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(
     rows=st.lists(values, min_size=1, max_size=8), window=st.integers(1, 40), pad=st.sampled_from(["", " \n"])

@@ -32,14 +32,14 @@ async def test_no_more_pieces_are_taken_than_the_plan_says(tmp_path: Path) -> No
     pod.model_server.hold = asyncio.Event()
     pod.store.work.extend((str(n), b"") for n in range(10))
     consuming = asyncio.create_task(pod.sidecar.consumer.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while pod.model_server.inside < 3:
             await asyncio.sleep(0.005)
     for _ in range(20):
         await asyncio.sleep(0)
     assert len(pod.store.work) == 7
     pod.model_server.hold.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while len(pod.store.results) < 10:
             await asyncio.sleep(0.005)
     pod.pod.ending = True
@@ -93,17 +93,26 @@ async def test_a_result_waits_for_a_store_that_is_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("why", ["not loaded", "not streaming", "no model server"])
-async def test_no_work_is_taken_that_could_not_be_done(tmp_path: Path, why: str) -> None:
+async def test_no_work_is_taken_that_could_not_be_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
     pod = await explaining(tmp_path, streaming=why != "not streaming")
     pod.model_server.state = "Loading" if why == "not loaded" else "Ready"
     pod.model_server.away = why == "no model server"
     await pod.sidecar.plan.round()
     pod.store.work.append(("7", b"rows"))
     asked = len(pod.store.asked_for)
-    consuming = asyncio.create_task(pod.sidecar.consumer.run())
-    await asyncio.sleep(0.05)
-    pod.pod.ending = True
-    await consuming
+    turns, turn = 0, pod.sidecar.consumer._once
+
+    async def counted() -> float:
+        nonlocal turns
+        turns += 1
+        pod.pod.ending = turns == 5
+        return await turn()
+
+    monkeypatch.setattr(pod.sidecar.consumer, "_once", counted)
+    await pod.sidecar.consumer.run()
+    assert turns == 5
     assert len(pod.store.work) == 1
     assert pod.store.asked_for[asked:] == []
 
@@ -113,7 +122,7 @@ async def test_what_is_in_hand_is_finished_at_the_end(tmp_path: Path) -> None:
     pod.model_server.hold = asyncio.Event()
     pod.store.work.append(("7", b"rows"))
     consuming = asyncio.create_task(pod.sidecar.consumer.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not pod.model_server.inside:
             await asyncio.sleep(0.005)
     pod.pod.ending = True

@@ -268,7 +268,7 @@ async def webhooks(answers: list[int]) -> tuple[Predicting, list[tuple[str, dict
 
 
 async def until_idle(pod: Predicting) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while pod.room.busy:
             await asyncio.sleep(0.005)
 
