@@ -16,12 +16,15 @@ from starlette.responses import Response
 
 from modelwarden.resources.cell import CellSettings
 from modelwarden_server.cell import Cell
-from modelwarden_server.door.bodies import drain, read_large_body
+from modelwarden_server.door.bodies import drain, read_on
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.schema.parsed import BodyError, Limits, TooManyRowsError
 from modelwarden_server.web import Refusal, check_model
 
 INLINE_BYTES = 64 << 10
+BEGINNING_BYTES = 256 << 10
+"""So much of a body whose length nobody has said is counted at first: many are small, and one that comes
+slowly must not hold the room of a largest one meanwhile."""
 Parsed = TypeVar("Parsed")
 
 
@@ -90,13 +93,15 @@ class Admission:
     async def body(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytearray:
         """The body, read after the gate has admitted it; `inside` leaves the gate."""
         check_model(request, self._cell.identity)
-        limits = settings.ingest.limits
+        body, pieces = bytearray(), request.stream()
         try:
             check_open(self._cell)
-            body = await self._admitted(request, settings, inside)
+            await self._admit(body, pieces, _declared_length(request), settings, inside)
         except Refusal:
+            body.clear()
+            await inside.aclose()  # nobody waits for the rest of what is refused
             # Who is answered while still sending may see a broken connection instead of the answer.
-            await drain(request.stream(), limits.max_body_bytes)
+            await drain(pieces, settings.ingest.limits.max_body_bytes)
             raise
         check_open(self._cell)
         return body
@@ -116,18 +121,30 @@ class Admission:
         except TooManyRowsError as error:
             raise Refusal(413, f"{error} (ingest.limits.maxRows)") from None
 
-    async def _admitted(self, request: Request, settings: CellSettings, inside: AsyncExitStack) -> bytearray:
-        limits = settings.ingest.limits
-        declared = _declared_length(request)
-        if declared is not None and declared > limits.max_body_bytes:
-            raise Refusal(413, _too_large(limits.max_body_bytes))
-        size = limits.max_body_bytes if declared is None else declared
-        gate = self.gate.admit(size, limits.max_requests_in_flight, limits.max_body_bytes)
-        await inside.enter_async_context(gate)
-        body = await read_large_body(request, limits.max_body_bytes)
+    async def _admit(
+        self,
+        body: bytearray,
+        pieces: AsyncIterator[bytes],
+        declared: int | None,
+        settings: CellSettings,
+        inside: AsyncExitStack,
+    ) -> None:
+        most = settings.ingest.limits.max_body_bytes
+        if declared is not None and declared > most:
+            raise Refusal(413, _too_large(most))
+        await self._enter(BEGINNING_BYTES if declared is None else declared, settings, inside)
+        if not await read_on(pieces, body, most, BEGINNING_BYTES if declared is None else None):
+            # Its place goes back before it asks for a larger one: nobody waits inside for others to leave.
+            await inside.aclose()
+            await self._enter(most, settings, inside)
+            await read_on(pieces, body, most)
         if declared is not None and len(body) != declared:
             raise Refusal(400, "the body is shorter than its Content-Length: send it again")
-        return body
+
+    async def _enter(self, size: int, settings: CellSettings, inside: AsyncExitStack) -> None:
+        limits = settings.ingest.limits
+        gate = self.gate.admit(size, limits.max_requests_in_flight, limits.max_body_bytes)
+        await inside.enter_async_context(gate)
 
 
 def _declared_length(request: Request) -> int | None:

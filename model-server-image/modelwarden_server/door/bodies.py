@@ -23,17 +23,29 @@ async def read_body(request: Request, most: int) -> bytes:
 async def read_large_body(request: Request, most: int) -> bytearray:
     """As `read_body`, without a second copy."""
     body = bytearray()
+    await read_on(request.stream(), body, most)
+    return body
+
+
+async def read_on(
+    pieces: AsyncIterator[bytes], body: bytearray, most: int, pause_after: int | None = None
+) -> bool:
+    """Add to `body` what comes, in place; False if it paused behind `pause_after` bytes, and is to go on with
+    the same iterator. Refuses as `read_body` does.
+    """
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            async for piece in request.stream():
+            async for piece in pieces:
                 body += piece
                 if len(body) > most:
                     raise Refusal(413, f"the body is larger than {most} bytes")
+                if pause_after is not None and len(body) > pause_after:
+                    return False
     except TimeoutError:
         raise Refusal(408, "the body did not arrive in time: send it again") from None
     except ClientDisconnect:
         raise Refusal(400, "the request broke off: send it again") from None
-    return body
+    return True
 
 
 async def read_json(request: Request, kind: type[Wanted], example: str) -> Wanted:

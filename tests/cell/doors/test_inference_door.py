@@ -18,6 +18,7 @@ from modelwarden.resources.keys import job_key
 from modelwarden.resources.report import StatusReport
 from modelwarden_server.apps import furnish, store_app
 from modelwarden_server.cell import Cell
+from modelwarden_server.door.admission import BEGINNING_BYTES
 from modelwarden_server.door.gate import Gate
 from modelwarden_server.log import segments
 from modelwarden_server.settings import SettingsHolder
@@ -277,6 +278,55 @@ async def test_limits_are_told_with_the_field_that_raises_them(tmp_path: Path) -
             400,
             200,
         ]
+
+
+async def test_a_slow_body_of_unknown_length_keeps_nobody_out(door: Door) -> None:
+    goes_on = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b"["
+        await goes_on.wait()
+        yield json.dumps(census.row("slow")).encode() + b"]"
+
+    slow = asyncio.create_task(door.post(content=slowly()))
+    await eventually(lambda: door.gate.inside == 1)
+    async with asyncio.timeout(20):  # a gate that is full holds a request for thirty seconds
+        assert await door.statuses(census.row("quick")) == [200]
+    goes_on.set()
+    assert (await slow).status_code == 207
+
+
+async def test_a_large_body_of_unknown_length_is_taken_whole(door: Door) -> None:
+    body = json.dumps([census.row(f"long-{n}", note="x" * 1000) for n in range(600)]).encode()
+    assert len(body) > 2 * BEGINNING_BYTES
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), 50_000):
+            yield body[start : start + 50_000]
+
+    answer = await door.post(content=pieces())
+    assert (answer.status_code, answer.json()["counts"]["success"]) == (207, 600)
+    assert door.gate.inside == 0
+
+
+async def test_who_is_refused_and_goes_on_sending_holds_no_place(tmp_path: Path) -> None:
+    refused, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def endless() -> AsyncIterator[bytes]:
+        yield b" " * 3000
+        refused.set()  # asked for more than is allowed: what comes now is read only to be answered
+        await goes_on.wait()
+        yield b" "
+
+    async with open_door(
+        tmp_path, ingest={"limits": {"maxBodySize": "2Ki", "maxRequestsInFlight": 1}}
+    ) as door:
+        sending = asyncio.create_task(door.post(content=endless()))
+        await refused.wait()
+        async with asyncio.timeout(20):
+            assert await door.statuses(census.row("next")) == [200]
+        goes_on.set()
+        assert (await sending).status_code == 413
 
 
 async def test_a_log_that_is_full_is_a_503_and_promises_nothing(tmp_path: Path) -> None:
