@@ -236,13 +236,14 @@ def test_code_that_loads_for_ever_fails_and_can_be_stopped(start: Start) -> None
 
 def test_what_it_prints_is_bounded_and_told_only_while_it_loads(start: Start, tmp_path: Path) -> None:
     said: list[str] = []
-    entrypoint = confined_child.ENTRYPOINT + "\nprint('loading'); print('x' * 3_000_000)\n"
+    prints = "\nprint('loading'); print('x' * 3_000_000); print('last', flush=True)\n"
+    entrypoint = confined_child.ENTRYPOINT + prints
     made = confined_child.project(tmp_path, entrypoint)
     child = Child(confined_child.spec(tmp_path, made), said=said.append)
     child.start()
     try:
         ready(child)
-        assert said[0] == "loading"
+        assert (said[0], said[-1]) == ("loading", "last")
         assert max(map(len, said)) <= 500
         confined_child.attempt(child, "for _ in range(1000): print('a row of somebody', 'y' * 10000)")
         assert "somebody" not in "".join(said)

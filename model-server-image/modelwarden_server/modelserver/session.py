@@ -30,6 +30,8 @@ _LONGEST_LINE: Final = 500
 _KEPT_LINES: Final = 20
 _SOCKET_BUFFER: Final = 1 << 20
 _PIECE: Final = 1 << 16
+MOST_PIECES: Final = 16
+"""A pipe holds no more."""
 
 
 class Session:
@@ -178,7 +180,7 @@ class Session:
         self.process.kill()
         code = self.process.wait()
         self._wire.close()
-        for _ in range(16):  # what it said last; bounded, for a pipe holds no more
+        for _ in range(MOST_PIECES):  # what it said last
             if not self.listen():
                 break
         if self._half_line.strip():

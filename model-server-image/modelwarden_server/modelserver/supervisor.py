@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelwarden_server.modelserver.limits import disk_excess, memory_excess
-from modelwarden_server.modelserver.session import Session, death
+from modelwarden_server.modelserver.session import MOST_PIECES, Session, death
 from modelwarden_server.modelserver.spec import (
     Buffer,
     ChildDiedError,
@@ -232,9 +232,12 @@ class Child:
                     if key.data == "wire":
                         # Afterwards the wire is for who calls.
                         ready.unregister(session.wire_fd())
+                        self._hear_all(session)
                         self._read_loaded(session)
-                    elif not self._hear(session):
-                        ready.unregister(session.output_fd())
+                    else:
+                        self._hear(session)
+                        if session.silent:
+                            ready.unregister(session.output_fd())
                 now = time.monotonic()
                 session.doom = session.doom or memory_excess(session.pid, self.spec.limits)
                 if now >= next_disk:
@@ -247,12 +250,18 @@ class Child:
         return session.ready_at is not None
 
     def _hear(self, session: Session) -> bool:
-        """Whether there is more to come."""
+        """Whether anything was said."""
         lines = session.listen()
         if self._said is not None and session.ready_at is None:
             for line in lines:
                 self._said(line)
-        return not session.silent
+        return bool(lines)
+
+    def _hear_all(self, session: Session) -> None:
+        """What it wrote while it was loaded, all of it: once it is called, nobody sees what it writes."""
+        for _ in range(MOST_PIECES):
+            if not self._hear(session):
+                return
 
     def _read_loaded(self, session: Session) -> None:
         try:
