@@ -8,7 +8,8 @@ READY   := $(VENV)/.ready
 PYTEST  := $(PY) -m pytest
 
 # For pure tests in as many processes as there are processors: threads of BLAS and OpenMP would only wait for
-# each other. All tests of a file then go to one process, so that what they share is made once.
+# each other. All tests of a file go to one process, so that what they share is made once; files come in
+# random order.
 ALONE   := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 SHELL       := bash
@@ -38,7 +39,7 @@ test: lint test-unit test-cell test-native test-chart test-api test-faults test-
 
 test-unit: $(READY) ## pure tests, under a minute
 	@echo "==> unit tests"
-	@$(ALONE) $(PYTEST) tests/unit -q --numprocesses auto --dist loadfile
+	@$(ALONE) $(PYTEST) tests/unit -q --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-cell: $(READY) ## a whole cell in one process, on real tables, without a cluster
 	@echo "==> tests of whole cells"

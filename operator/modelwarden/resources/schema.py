@@ -7,8 +7,9 @@ A field's docstring is its description in `kubectl explain`. A field whose zero 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic.alias_generators import to_camel
+from pydantic_core import CoreSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,21 @@ class ResourceModel(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
-        use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler, /
+    ) -> dict[str, Any]:
+        """As pydantic's, with what is written below an attribute as its description."""
+        from modelwarden.resources.docstrings import attribute_docstrings  # only who generates needs it
+
+        schema = handler(core_schema)
+        properties = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in attribute_docstrings(cls).items():
+            field = cls.model_fields.get(name)
+            if field is not None and field.description is None:
+                for key in {name, field.alias} & properties.keys():
+                    properties[key]["description"] = text
+        return schema
