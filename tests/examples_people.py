@@ -19,6 +19,7 @@ def people(count: int, year: int, *, first_id: int = 0, seed: int = 1) -> pa.Tab
         "AGEP": ages,
     }
     for name in (*data.INPUTS[1:], *data.PROTECTED):
-        columns[name] = chance.choices("12", k=count)
+        drawn = f"{chance.getrandbits(count) | 1 << count:b}"[1:]  # a bit for each person
+        columns[name] = list(drawn.replace("0", "2"))
     columns[data.LABEL] = [int(18 <= age <= 64 and chance.random() < 0.9) for age in ages]
     return pa.table(columns)

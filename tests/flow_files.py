@@ -2,6 +2,7 @@
 
 import io
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,20 @@ def save(folder: Path, name: str, model: object) -> None:
     (folder / name).write_bytes(pickle.dumps(model))
 
 
+@cache
 def classifier() -> LogisticRegression:
-    """A fitted classifier of three numbers."""
+    """A fitted classifier of three numbers. As the others not to be changed: they are fitted once."""
     return LogisticRegression().fit(*rows())
 
 
+@cache
 def regressor() -> LinearRegression:
     """A fitted regression of three numbers."""
     x, _ = rows()
     return LinearRegression().fit(x, x @ np.array([2.0, -1.0, 0.5]) + 3)
 
 
+@cache
 def scaler() -> StandardScaler:
     """A fitted preprocessor of three numbers."""
     return StandardScaler().fit(rows()[0])

@@ -1,6 +1,5 @@
 """Worlds of a MonitoredModel for pure tests: a model, children as they would be held, a store's word."""
 
-import copy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -50,8 +49,8 @@ def settled(report: Any = None, *, pods: tuple[Any, ...] = (), **model: Any) -> 
     bare = world(report, pods=pods, **model)
     children = {}
     for intent in decide(bare, INSTALL).intents:
-        child = copy.deepcopy(intent)
-        child["metadata"] |= {"uid": f"uid of {intent['kind']}", "generation": 1}
+        ours = intent["metadata"] | {"uid": f"uid of {intent['kind']}", "generation": 1}
+        child = intent | {"metadata": ours}
         if child["kind"] == "Deployment":
             replicas = child["spec"].get("replicas", 1)
             child["status"] = {

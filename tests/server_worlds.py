@@ -1,6 +1,5 @@
 """Worlds of a model that is explained or served, for pure tests: what is asked, what its store says."""
 
-import copy
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -77,9 +76,9 @@ def running(
     full, _ = settled(heard, **spec)
     children = dict(full.children)
     for child, intent in objects_of(replace(full, enrichments=objects), install).items():
-        live = copy.deepcopy(children.get(child, intent))
+        live = dict(children.get(child, intent))
         if child[1].endswith("-server"):
-            live["metadata"] |= {"uid": f"uid of {child}", "generation": 1}
+            live["metadata"] = live["metadata"] | {"uid": f"uid of {child}", "generation": 1}
             live["status"] = {"observedGeneration": 1, "readyReplicas": ready}
             live["status"] |= {"replicas": 1, "updatedReplicas": 1}
         children[child] = live

@@ -89,11 +89,11 @@ def http_client(url: str, key: str) -> httpx.Client:
         base_url=url,
         headers={"Authorization": f"Bearer {key}"},
         timeout=timeout,
-        verify=_trust(url),
+        verify=trusted(url),
     )
 
 
-def _trust(url: str) -> ssl.SSLContext:
+def trusted(url: str) -> ssl.SSLContext:
     """What certificates are believed: those that this machine trusts. For plain HTTP, which shows none, none
     are read, as that takes longer than many a question; a context without any refuses all.
     """

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
+from modelwarden_server.analysis import forest
 from modelwarden_server.analysis.anomaly import (
     LEAST_ROWS,
     AnomalyModel,
@@ -116,7 +117,9 @@ def test_of_a_huge_reference_it_is_the_binomial_test() -> None:
     assert exceedance_p(0, 1000, limit) == 1.0
 
 
-def test_the_same_rows_and_seed_give_the_same_bytes() -> None:
+def test_the_same_rows_and_seed_give_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forest, "TREES", 20)
+
     def made(seed: int) -> bytes:
         model = train_anomaly(COLUMNS, people(300, 7), seed)[0]
         return pack(Artefact("anomaly", model.manifest(), model.arrays()))

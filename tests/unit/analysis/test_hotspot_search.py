@@ -34,7 +34,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_region_is_found_and_its_rows_are_those_of_the_rule(name: str) -> None:
-    table = columns(20_000, seed=len(name))
+    table = columns(10_000, seed=len(name))
     bad = table.fulfil(PLANTED[name])
     found, _ = searched(table, classified(bad, seed=3, there=0.5), metrics=ACCURACY)
     (rule,) = hotspots(found)

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from modelwarden.resources.sources import Source
@@ -22,6 +23,14 @@ from modelwarden_server.jobs.store_client import Patience
 
 CONTENT = b"PAR1" + bytes(3000)
 SHA = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def one_certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server here shows none, and to read all that are trusted takes longer than the rest."""
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+    (tmp_path / "trusted.pem").write_text(first + end)
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trusted.pem"))
 
 
 @pytest.fixture

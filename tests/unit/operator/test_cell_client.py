@@ -23,7 +23,7 @@ async def cells() -> AsyncIterator[tuple[StubCells, HttpCells]]:
         def endpoint(key: Key) -> str:
             return stubs.url_template.format(name=key.name, namespace=key.namespace)
 
-        async with HttpCells(endpoint, 5) as client:
+        async with HttpCells(endpoint, 60) as client:
             yield stubs, client
 
 

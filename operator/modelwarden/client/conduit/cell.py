@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from modelwarden.client.conduit.errors import ConduitError
-from modelwarden.client.wire import reason_of
+from modelwarden.client.wire import reason_of, trusted
 
 SECONDS = 600.0
 
@@ -68,4 +68,5 @@ def _json(http: httpx.Client, path: str) -> dict[str, Any]:
 
 def _client(url: str, key: str) -> httpx.Client:
     timeout = httpx.Timeout(60, write=SECONDS, read=SECONDS)
-    return httpx.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, timeout=timeout)
+    headers = {"Authorization": f"Bearer {key}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=timeout, verify=trusted(url))
