@@ -6,8 +6,8 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Few examples so that the unit tests are run all the time, and the same ones, so that what fails fails by what
-# was changed; `make test-long` has the full number and looks for new ones each time.
+# Few examples so that the unit tests are run all the time, and the same ones, so that what fails fails by
+# what was changed; `make test-long` has the full number and looks for new ones each time.
 LONG = bool(os.environ.get("MODELWARDEN_LONG"))
 EXAMPLES = 500 if LONG else 30
 # A slow moment of a shared machine is not a defect of the code: no time limit on a single example.
