@@ -132,8 +132,9 @@ class Admission:
         most = settings.ingest.limits.max_body_bytes
         if declared is not None and declared > most:
             raise Refusal(413, _too_large(most))
-        await self._enter(BEGINNING_BYTES if declared is None else declared, settings, inside)
-        if not await read_on(pieces, body, most, BEGINNING_BYTES if declared is None else None):
+        size, pause_after = (BEGINNING_BYTES, BEGINNING_BYTES) if declared is None else (declared, None)
+        await self._enter(size, settings, inside)
+        if not await read_on(pieces, body, most, pause_after):
             # Its place goes back before it asks for a larger one: nobody waits inside for others to leave.
             await inside.aclose()
             await self._enter(most, settings, inside)

@@ -30,7 +30,7 @@ _LONGEST_LINE: Final = 500
 _KEPT_LINES: Final = 20
 _SOCKET_BUFFER: Final = 1 << 20
 _PIECE: Final = 1 << 16
-MOST_PIECES: Final = 16
+_MOST_PIECES: Final = 16
 """A pipe holds no more."""
 
 
@@ -175,14 +175,22 @@ class Session:
         self.last_lines.extend(lines)
         return lines
 
+    def listen_out(self) -> list[str]:
+        """As `listen`, all that is there by now."""
+        heard: list[str] = []
+        for _ in range(_MOST_PIECES):
+            lines = self.listen()
+            if not lines:
+                break
+            heard += lines
+        return heard
+
     def end(self) -> int:
         """Kill it if it still runs, and wait for its end: its exit code, -signal for one that was killed."""
         self.process.kill()
         code = self.process.wait()
         self._wire.close()
-        for _ in range(MOST_PIECES):  # what it said last
-            if not self.listen():
-                break
+        self.listen_out()
         if self._half_line.strip():
             self.last_lines.append(_line(self._half_line))
         os.close(self._output)

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelwarden_server.modelserver.limits import disk_excess, memory_excess
-from modelwarden_server.modelserver.session import MOST_PIECES, Session, death
+from modelwarden_server.modelserver.session import Session, death
 from modelwarden_server.modelserver.spec import (
     Buffer,
     ChildDiedError,
@@ -232,10 +232,10 @@ class Child:
                     if key.data == "wire":
                         # Afterwards the wire is for who calls.
                         ready.unregister(session.wire_fd())
-                        self._hear_all(session)
+                        self._pass_on(session, session.listen_out())
                         self._read_loaded(session)
                     else:
-                        self._hear(session)
+                        self._pass_on(session, session.listen())
                         if session.silent:
                             ready.unregister(session.output_fd())
                 now = time.monotonic()
@@ -249,19 +249,11 @@ class Child:
                     break
         return session.ready_at is not None
 
-    def _hear(self, session: Session) -> bool:
-        """Whether anything was said."""
-        lines = session.listen()
+    def _pass_on(self, session: Session, lines: Sequence[str]) -> None:
+        """What it wrote while it was loaded: once it is called, nobody sees what it writes."""
         if self._said is not None and session.ready_at is None:
             for line in lines:
                 self._said(line)
-        return bool(lines)
-
-    def _hear_all(self, session: Session) -> None:
-        """What it wrote while it was loaded, all of it: once it is called, nobody sees what it writes."""
-        for _ in range(MOST_PIECES):
-            if not self._hear(session):
-                return
 
     def _read_loaded(self, session: Session) -> None:
         try:
