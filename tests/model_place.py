@@ -17,6 +17,7 @@ from modelwarden.client import Cell
 from testbed.cluster import Cluster
 
 SECONDS = 300.0
+"""What comes about in ten seconds here may take minutes where others are at work."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import delta_witness
 import numpy as np
 import pandas as pd
 import pytest
+from model_place import SECONDS
 
 from examples.census.kubectl import Kubectl, Waiting, condition, wait_for
 from modelwarden.client import Cell, Patience
@@ -28,8 +29,6 @@ NAMESPACES = (NAMESPACE,)
 MODEL, STARVED = "credit", "starved"
 REFERENCE_ROWS, ROWS, DAYS = 5000, 4000, 19
 START = pd.Timestamp("2026-11-01", tz="UTC")
-SECONDS = 300.0
-"""What comes about in ten seconds here may take minutes where others are at work."""
 FAIL_SECONDS = 450.0
 """A Job tries four times, with 10, 20 and 40 seconds between."""
 PATIENCE = Patience(total_seconds=SECONDS)

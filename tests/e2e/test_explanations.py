@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from model_place import ModelPlace
+from model_place import SECONDS, ModelPlace
 from sklearn.ensemble import RandomForestClassifier
 
 from examples.census.kubectl import Kubectl, Waiting, wait_for
@@ -29,8 +29,6 @@ NAMESPACE = "why-e2e"
 NAMESPACES = (NAMESPACE,)
 MODEL, WHY, DATASET = "loans", "loans-why", "loans-training"
 INPUTS = ("income", "age", "debts", "years")
-SECONDS = 300.0
-"""What comes about in ten seconds here may take minutes where others are at work."""
 ROWS, REFERENCE_ROWS = 300, 50
 """As many reference rows as trees are explained against: what is expected needs no choice among them."""
 START = pd.Timestamp("2026-11-01", tz="UTC")

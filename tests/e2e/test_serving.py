@@ -18,7 +18,7 @@ import flow_files
 import numpy as np
 import pandas as pd
 import pytest
-from model_place import ModelPlace
+from model_place import SECONDS, ModelPlace
 from served_flows import image_bundle, zipped
 from sklearn.linear_model import LogisticRegression
 
@@ -29,8 +29,6 @@ from testbed.cluster import Cluster
 NAMESPACE = "serve-e2e"
 NAMESPACES = (NAMESPACE,)
 PICTURES, BARE = "pictures", "bare"
-SECONDS = 300.0
-"""What comes about in ten seconds here may take minutes where others are at work."""
 KNOWN = pd.Timestamp("2026-11-20", tz="UTC")
 ATTRIBUTES = [
     {"name": "scene", "valueType": "STRING", "stage": "PIPELINE_INPUT", "categorical": True},
